@@ -135,7 +135,7 @@ class SoftmaxOptions:
 
 @dataclass(frozen=True)
 class NoOptions:
-    """Operators without options, or whose options are implied by their tensors (RESHAPE, PAD, QUANTIZE, ...)."""
+    """Operators without options, or whose tensors imply them (RESHAPE, PAD, QUANTIZE, ...)."""
 
 
 Options = (

@@ -1,0 +1,1 @@
+"""The command line, and everything on the host that touches a board."""

@@ -1,0 +1,1 @@
+"""Training: model zoo, methods, data, the loop."""

@@ -1,0 +1,1 @@
+"""Ahead-of-time C++ from a graph and its memory plan."""

@@ -1,0 +1,1 @@
+"""The `tinyboost` command: one file per verb."""
