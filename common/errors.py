@@ -1,4 +1,4 @@
-"""One error tree: whatever a user can cause is a `UserError`, one line that says what, where and what to do."""
+"""One error tree: all that a user can cause is a `UserError`, one line that says what, where, what to do."""
 
 from __future__ import annotations
 
