@@ -1,0 +1,140 @@
+"""The configuration of a run: TOML, validated, an unknown key is an error that names the nearest known one."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from common import files
+from common.errors import ConfigError
+from converter.board import board_names
+from trainer.config import DataConfig, ModelConfig, TrainConfig
+
+TargetName = Literal["host", "virtual", "renode", "board"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class QuantizeConfig(_Section):
+    """Post-training quantization: how many training images calibrate the activations."""
+
+    calibration_samples: int = Field(default=256, ge=1)
+
+
+class BoardConfig(_Section):
+    """Which board the model must fit, and a smaller RAM budget in bytes where part of it is taken."""
+
+    name: str = "stm32f746g_disco"
+    ram_bytes: int | None = Field(default=None, gt=0)
+    flash_bytes: int | None = Field(default=None, gt=0)
+
+
+class TestConfig(_Section):
+    """What the board tests run and what they demand."""
+
+    target: TargetName = "virtual"
+    samples: int = Field(default=1000, ge=1)
+    max_accuracy_drop: float = Field(default=0.02, ge=0, le=1)
+    max_latency_ms: float | None = Field(default=None, gt=0)
+
+
+class RunConfig(_Section):
+    """All that a run can be told."""
+
+    data: DataConfig = Field(default_factory=DataConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    quantize: QuantizeConfig = Field(default_factory=QuantizeConfig)
+    board: BoardConfig = Field(default_factory=BoardConfig)
+    test: TestConfig = Field(default_factory=TestConfig)
+
+
+def load_config(path: Path | None, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read a TOML file (or the defaults), apply `section.key=value` overrides and validate.
+
+    Raises:
+        ConfigError: no such file, not TOML, an unknown or ill-typed key, a malformed override.
+    """
+    values: dict[str, Any] = {}
+    origin = "the defaults"
+    if path is not None:
+        origin = str(path)
+        try:
+            values = tomllib.loads(path.read_text())
+        except FileNotFoundError:
+            raise ConfigError(f"{path}: no such configuration file") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read: {error}") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    for override in overrides:
+        _apply(values, override)
+        origin = f"{origin} with --set"
+    try:
+        config = RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{origin}: {_explain(error)}") from None
+    if config.board.name not in board_names():
+        raise ConfigError(
+            f"{origin}: board.name: unknown board '{config.board.name}'; known: {', '.join(board_names())}"
+        )
+    return config
+
+
+def save_config(config: RunConfig, path: Path) -> None:
+    """Write the resolved configuration; keys without a value are left out, for TOML has no null."""
+    files.write_text(path, tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {override}: write it as section.key=value")
+    *sections, last = key.strip().split(".")
+    table = values
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {override}: '{section}' is not a section")
+    try:
+        table[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        table[last] = text
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    location = tuple(part for part in first["loc"])
+    key = ".".join(str(part) for part in location)
+    if first["type"] != "extra_forbidden":
+        return f"{key}: {first['msg']} (got {first['input']!r})"
+    known = _known_keys(location[:-1])
+    nearest = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.4)
+    hint = f"did you mean '{nearest[0]}'?" if nearest else f"known keys: {', '.join(known)}"
+    return f"unknown key '{key}'; {hint}"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = RunConfig
+    for part in location:
+        if not isinstance(part, str) or part not in model.model_fields:
+            continue
+        found = _section_type(model.model_fields[part].annotation)
+        if found is None:
+            break
+        model = found
+    return list(model.model_fields)
+
+
+def _section_type(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _section_type(part))), None)

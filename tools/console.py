@@ -1,0 +1,23 @@
+"""Results go to stdout, logs and progress to stderr."""
+
+from __future__ import annotations
+
+import logging
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def set_up_logging(verbosity: int) -> None:
+    """Log to stderr: -1 errors only, 0 what the stages do, 1 and more everything, with timestamps."""
+    level = {-1: logging.ERROR, 0: logging.INFO}.get(verbosity, logging.DEBUG)
+    handler = RichHandler(
+        console=err, show_time=verbosity > 0, show_level=verbosity > 0, show_path=verbosity > 1, markup=False
+    )
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for package in ("common", "trainer", "converter", "tools", "board_tests"):
+        logging.getLogger(package).setLevel(level)

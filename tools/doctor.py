@@ -1,0 +1,112 @@
+"""What this machine has of what tinyboost needs, and the line that installs the rest."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+
+from converter.board import board_names, load_board
+from tools.runs import REPOSITORY
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked for; `fix` is the line to type where it is missing or wrong."""
+
+    name: str
+    ok: bool
+    required: bool
+    found: str
+    fix: str = ""
+
+
+_APT = "sudo apt-get install -y --no-install-recommends "
+_PROGRAMS = {
+    "cmake": (True, _APT + "cmake"),
+    "ninja": (True, _APT + "ninja-build"),
+    "g++": (True, _APT + "g++"),
+    "arm-none-eabi-g++": (
+        True,
+        _APT + "gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib",
+    ),
+    "git": (False, _APT + "git"),
+    "openocd": (False, _APT + "openocd"),
+    "renode": (False, "install the portable package from github.com/renode/renode/releases"),
+}
+
+
+def examine() -> list[Finding]:
+    """Look at Python, the pinned packages, programs, the demo's data set and connected boards."""
+    return [_python(), *_packages(), *_programs(), _fashion_mnist(), *_boards()]
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    ok = version.startswith("3.11.")
+    return Finding("Python 3.11", ok, True, version, "" if ok else _APT + "python3.11 python3.11-venv")
+
+
+def _packages() -> Iterator[Finding]:
+    pins = dict(
+        line.split("==", 1) for line in (REPOSITORY / "constraints.txt").read_text().split() if "==" in line
+    )
+    requirements = metadata.requires("tinyboost") or []
+    for requirement in requirements:
+        if "extra ==" in requirement:
+            continue
+        name = re.split(r"[\s;<>=!\[]", requirement, maxsplit=1)[0]
+        fix = f"pip install -c {REPOSITORY / 'constraints.txt'} {name}"
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            yield Finding(name, False, True, "not installed", fix)
+            continue
+        pinned = pins.get(name, "")
+        ok = version.split("+")[0] == pinned
+        yield Finding(name, ok, True, version if ok else f"{version}, tested with {pinned}", "" if ok else fix)
+
+
+def _programs() -> Iterator[Finding]:
+    for name, (required, fix) in _PROGRAMS.items():
+        path = shutil.which(name)
+        if path is None:
+            yield Finding(name, False, required, "not found on PATH", fix)
+        else:
+            yield Finding(name, True, required, _version_line(path))
+
+
+def _version_line(path: str) -> str:
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{path} ({error})"
+    lines = (done.stdout or done.stderr).strip().splitlines()
+    return lines[0] if lines else path
+
+
+def _fashion_mnist() -> Finding:
+    from common.errors import UserError
+    from trainer.config import DataConfig
+    from trainer.data import load_dataset
+
+    try:
+        load_dataset(DataConfig(name="fashion_mnist"))
+    except UserError as error:
+        return Finding("Fashion-MNIST", False, False, str(error), _APT + "dataset-fashion-mnist")
+    return Finding("Fashion-MNIST", True, False, "readable")
+
+
+def _boards() -> Iterator[Finding]:
+    from serial.tools import list_ports
+
+    for name in board_names():
+        board = load_board(name)
+        vendor, product = (int(part, 16) for part in board.probe.usb.split(":"))
+        ports = [port.device for port in list_ports.comports() if (port.vid, port.pid) == (vendor, product)]
+        found = ", ".join(ports) if ports else f"no probe {board.probe.usb} on USB"
+        yield Finding(board.title, bool(ports), False, found, "" if ports else "plug the board in (CN14)")
