@@ -32,7 +32,8 @@ class EngineNeeds:
 class Allocation:
     """A piece of the arena: of a tensor, or, where `tensor` is None, scratch of operator `first`.
 
-    offset, nbytes: in the arena; first, last: operators between which it holds a value (both included).
+    name: of the layer that writes it, or of the graph's input; offset, nbytes: in the arena; first, last:
+    operators between which it holds a value (both included).
     """
 
     name: str
@@ -49,7 +50,8 @@ class MemoryPlan:
 
     live_bytes: per operator, what it and those after it need at that moment, storage that tensors share
     counted once; peak_operator: the first with the most; peak: what lives there, largest first;
-    lower_bound: no plan with these scratch buffers and shared storages can be smaller.
+    lower_bound: no plan with these scratch buffers and shared storages can be smaller; needs: what the plan
+    was made for.
     """
 
     arena_bytes: int
@@ -59,6 +61,7 @@ class MemoryPlan:
     live_bytes: tuple[int, ...]
     peak_operator: int
     peak: tuple[Allocation, ...]
+    needs: EngineNeeds
 
     @property
     def gap_bytes(self) -> int:
@@ -97,8 +100,9 @@ def plan_memory(graph: Graph, needs: EngineNeeds | None = None, alignment: int =
     ]
     blocks += [[Span(operator, operator, _aligned(nbytes, alignment))] for operator, nbytes in scratch]
     placement = place(blocks)
+    names = _names(graph)
     allocations = [
-        Allocation(graph.tensors[t].name, t, base, graph.tensors[t].nbytes, *lives[t])
+        Allocation(names[t], t, base, graph.tensors[t].nbytes, *lives[t])
         for tensors, base in zip(members.values(), placement.bases, strict=False)
         for t in tensors
     ]
@@ -117,17 +121,18 @@ def plan_memory(graph: Graph, needs: EngineNeeds | None = None, alignment: int =
         live_bytes,
         peak_operator,
         tuple(sorted(peak, key=lambda a: -a.nbytes)),
+        needs,
     )
 
 
-def check_plan(graph: Graph, needs: EngineNeeds, plan: MemoryPlan) -> list[str]:
+def check_plan(graph: Graph, plan: MemoryPlan) -> list[str]:
     """Check a plan without trusting how it was made; returns what is wrong with it, nothing if it holds.
 
     Checked: every activation and scratch buffer has its bytes inside the arena, aligned; aliases lie where
     they must; no two others overlap while both hold a value, except an operator's output on the input that it
     may overwrite there for the last time.
     """
-    lives = _lifetimes(graph)
+    lives, needs = _lifetimes(graph), plan.needs
     offsets, scratch = plan.tensor_offsets, plan.scratch_offsets
     wanted = {operator: nbytes for operator, nbytes in needs.scratch.items() if nbytes > 0}
     problems = [f"tensor {t} has no place" for t in lives if t not in offsets]
@@ -172,6 +177,15 @@ def _live_at(allocations: Iterable[Allocation], operator: int) -> list[Allocatio
             if held is None or piece.nbytes > held.nbytes:
                 largest[piece.offset] = piece
     return list(largest.values())
+
+
+def _names(graph: Graph) -> dict[int, str]:
+    """Activation -> what users know it as."""
+    names = {tensor: graph.tensors[tensor].name for tensor in graph.inputs}
+    for operator in graph.operators:
+        for position, tensor in enumerate(operator.outputs):
+            names[tensor] = operator.name if position == 0 else f"{operator.name}:{position}"
+    return names
 
 
 def _lifetimes(graph: Graph) -> dict[int, tuple[int, int]]:

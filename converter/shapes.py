@@ -7,7 +7,7 @@ are not judged.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,15 +53,29 @@ def check_shapes(graph: Graph) -> None:
     for operator in graph.operators:
         if operator.kind not in _RULES:
             continue
-        fewest, most, output_shape = _RULES[operator.kind]
-        try:
-            case = _case(graph, operator, fewest, most)
-            expected = output_shape(case)
-            if expected != case.output.shape:
-                declared = list(case.output.shape)
-                raise _MismatchError(f"declares output shape {declared}, but gives {list(expected)}")
-        except _MismatchError as error:
-            raise ModelError(f"{operator.kind} '{operator.name}' {error}") from None
+        expected = output_shape(graph.tensors, operator)
+        declared = graph.tensors[operator.outputs[0]].shape
+        if expected != declared:
+            raise ModelError(
+                f"{operator.kind} '{operator.name}' declares output shape {list(declared)}, "
+                f"but gives {list(expected)}"
+            )
+
+
+def output_shape(tensors: Sequence[Tensor], operator: Operator) -> Shape:
+    """Shape of the only output of an operator of a known kind, by its inputs and options.
+
+    RESHAPE and FULLY_CONNECTED, which choose between shapes of the same size, keep the declared one if it is
+    possible.
+
+    Raises:
+        ModelError: the inputs do not fit together.
+    """
+    fewest, most, rule = _RULES[operator.kind]
+    try:
+        return rule(_case(tensors, operator, fewest, most))
+    except _MismatchError as error:
+        raise ModelError(f"{operator.kind} '{operator.name}' {error}") from None
 
 
 def convolved(size: int, kernel: int, stride: int, dilation: int, padding: Padding) -> int:
@@ -71,16 +85,16 @@ def convolved(size: int, kernel: int, stride: int, dilation: int, padding: Paddi
     return -(-(size - (kernel - 1) * dilation) // stride)
 
 
-def _case(graph: Graph, operator: Operator, fewest: int, most: int) -> _Case:
+def _case(tensors: Sequence[Tensor], operator: Operator, fewest: int, most: int) -> _Case:
     if not fewest <= len(operator.inputs) <= most or len(operator.outputs) != 1:
         counts = f"{len(operator.inputs)} inputs and {len(operator.outputs)} outputs"
         raise _MismatchError(f"has {counts}")
     if -1 in operator.inputs[:fewest]:
         raise _MismatchError("lacks a required input")
-    required = tuple(graph.tensors[i] for i in operator.inputs[:fewest])
+    required = tuple(tensors[i] for i in operator.inputs[:fewest])
     has_bias = len(operator.inputs) > 2 and operator.inputs[2] >= 0
-    bias = graph.tensors[operator.inputs[2]] if has_bias else None
-    return _Case(operator.options, required, bias, graph.tensors[operator.outputs[0]])
+    bias = tensors[operator.inputs[2]] if has_bias else None
+    return _Case(operator.options, required, bias, tensors[operator.outputs[0]])
 
 
 def _slide(shape: Shape, kernel: Shape, options: Window, channels: int) -> Shape:
