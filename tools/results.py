@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common import files
 from common.errors import ConfigError
+from tools.config import TargetName
 
-TargetName = Literal["host", "virtual", "renode", "board"]
 Unit = Literal["instructions", "cycles", "nanoseconds"]
 
 

@@ -110,7 +110,6 @@ class Link:
         self._received = 0
         # A board that has served before keeps its last RUN's number: begin at another.
         self._sequence = random.randrange(0x10000)
-        self._last_run: int | None = None
         self._port = Port(url, baud, poll=min(timeout, _POLL))
         self._port.write(DELIMITER)
 
@@ -302,7 +301,7 @@ class Link:
 
     def _ask(self, kind: int, payload: bytes, what: str, limit: float | None = None) -> bytes:
         """Reply's payload; the request is repeated with its number until `limit` seconds have passed."""
-        sequence = self._next_sequence(kind)
+        sequence = self._sequence = (self._sequence + 1) & 0xFFFF
         request = encode(Frame(kind, sequence, payload))
         wait = self._timeout
         end = time.monotonic() + (limit or self._attempts * self._timeout)
@@ -336,14 +335,6 @@ class Link:
                     return frame
             if time.monotonic() >= deadline:
                 return None
-
-    def _next_sequence(self, kind: int) -> int:
-        # The last RUN's number would get that RUN's reply again.
-        step = 2 if (self._sequence + 1) & 0xFFFF == self._last_run else 1
-        self._sequence = (self._sequence + step) & 0xFFFF
-        if kind == MessageType.RUN:
-            self._last_run = self._sequence
-        return self._sequence
 
     def _parse(self, parser: Callable[[bytes], _Parsed], payload: bytes) -> _Parsed:
         try:

@@ -1,0 +1,126 @@
+"""Images here are compiled by the test; GNU size and nm are the oracle."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from common.errors import ConfigError
+from converter.board import load_board
+from tools.image import Functions, image_memory, readable_name
+
+SOURCE = """
+#include <stdint.h>
+namespace tinyboost {
+namespace engine {
+namespace {
+alignas(16) __attribute__((section(".arena"))) uint8_t arena[70000];
+constexpr int8_t weights[3000] = {1, 2, 3};
+constexpr int32_t bias[25] = {1};
+}
+const int8_t* layer(int i) { return weights + i + bias[i] + arena[i]; }
+}
+int counters[5] = {1, 2, 3, 4, 5};
+int zeros[100];
+const char not_weights[64] = "x";
+}
+extern "C" __attribute__((noinline)) int helper(int i) {
+  return tinyboost::counters[i] + tinyboost::zeros[i];
+}
+extern "C" void Reset_Handler() {
+  volatile int v = helper(3) + *tinyboost::engine::layer(2) + tinyboost::not_weights[0];
+  for (;;) { v = v + 1; }
+}
+"""
+LINKER_SCRIPT = """
+MEMORY { FLASH (rx) : ORIGIN = 0x08000000, LENGTH = 1024K  RAM (rwx) : ORIGIN = 0x20000000, LENGTH = 320K }
+ENTRY(Reset_Handler)
+SECTIONS {
+  .text : { *(.text*) } > FLASH
+  .rodata : { *(.rodata*) } > FLASH
+  .stack (NOLOAD) : { . += 4096; } > RAM
+  .data : { *(.data*) } > RAM AT > FLASH
+  .bss (NOLOAD) : { *(.bss*) } > RAM
+  .arena (NOLOAD) : { *(.arena*) } > RAM
+  /DISCARD/ : { *(.ARM.exidx*) }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def elf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if shutil.which("arm-none-eabi-g++") is None:
+        pytest.skip("arm-none-eabi-g++ is not installed")
+    folder = tmp_path_factory.mktemp("image")
+    (folder / "image.cc").write_text(SOURCE)
+    (folder / "image.ld").write_text(LINKER_SCRIPT)
+    options = "-mcpu=cortex-m7 -mthumb -O1 -fno-exceptions -nostdlib -T image.ld -o image.elf image.cc"
+    subprocess.run(["arm-none-eabi-g++", *options.split()], cwd=folder, check=True)
+    return folder / "image.elf"
+
+
+def test_memory_is_what_the_linker_placed(elf: Path) -> None:
+    memory = image_memory(elf, load_board("stm32f746g_disco"))
+    assert memory.weights == 3000 + 25 * 4
+    assert (memory.arena, memory.stack_reserve, memory.data, memory.bss) == (70_000, 4096, 20, 400)
+    loaded = subprocess.run(["arm-none-eabi-size", elf], capture_output=True, text=True, check=True).stdout
+    text, data, _ = (int(field) for field in loaded.splitlines()[1].split()[:3])
+    assert memory.flash.total == text + data
+    assert memory.flash.code == text + data - 3100
+    assert memory.flash.budget == 1 << 20
+    arena_start = -(-(4096 + 20 + 400) // 16) * 16
+    used = {name: region.used for name, region in memory.regions.items()}
+    assert used["sram1"] == arena_start + 70_000 - 64 * 1024
+    assert used["dtcm"] == 4096 + 20 + 400 + 70_000 - used["sram1"]
+    assert used["sram2"] == 0
+
+
+def test_ram_counts_the_measured_stack_or_its_reservation(elf: Path) -> None:
+    memory = image_memory(elf, load_board("stm32f746g_disco"))
+    assert memory.ram().total == 70_000 + 420 + 4096
+    assert memory.ram(stack_used=900).total == 70_000 + 420 + 900
+    assert memory.ram().budget == 320 * 1024
+
+
+def test_functions_are_found_by_any_address_in_them(elf: Path) -> None:
+    functions = Functions(elf)
+    symbols = subprocess.run(
+        ["arm-none-eabi-nm", "-S", "-C", elf], capture_output=True, text=True, check=True
+    ).stdout
+    rows = [line.split(maxsplit=3) for line in symbols.splitlines() if line.count(" ") >= 3]
+    checked = 0
+    for start, size, kind, name in rows:
+        if kind == "T":
+            inside = int(start, 16) + int(size, 16) - 2
+            assert functions.name_at(int(start, 16)) == functions.name_at(inside) == name.split("(")[0]
+            checked += 1
+    assert checked == 3
+    assert functions.name_at(0x20000000) is None
+    assert functions.name_at(0) is None
+
+
+@pytest.mark.parametrize(
+    ("mangled", "name"),
+    [
+        ("Reset_Handler", "Reset_Handler"),
+        ("_Z4mainiPPc", "main"),
+        ("_ZN9tinyboost6engine12_GLOBAL__N_17layer_3Ev", "tinyboost::engine::layer_3"),
+        ("_ZNK9tinyboost7Harness5startEv", "tinyboost::Harness::start"),
+        ("_ZL5localv", "local"),
+        ("_ZdlPv", "_ZdlPv"),
+    ],
+)
+def test_readable_names(mangled: str, name: str) -> None:
+    assert readable_name(mangled) == name
+
+
+def test_damaged_images_are_refused(elf: Path, tmp_path: Path) -> None:
+    board = load_board("stm32f746g_disco")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        image_memory(tmp_path / "absent.elf", board)
+    damaged = tmp_path / "damaged.elf"
+    for content in (b"", b"no elf", elf.read_bytes()[:60], elf.read_bytes()[:3000]):
+        damaged.write_bytes(content)
+        with pytest.raises(ConfigError, match="no ELF image"):
+            image_memory(damaged, board)

@@ -1,0 +1,139 @@
+"""What an ELF image says of itself: how much memory it takes, and which function lies where."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from common.errors import ConfigError
+from converter.board import Board, Region
+from tools.results import ImageMemory, RegionUse
+
+# Sections of the linker script; what else lies in RAM counts as bss.
+_ARENA, _STACK, _DATA = ".arena", ".stack", ".data"
+# Mangled: the engine's constants are the model's weights and tables.
+_ENGINE_NAMESPACE = "_ZN9tinyboost6engine"
+
+
+def image_memory(elf: Path, board: Board) -> ImageMemory:
+    """What the image takes of the board's flash and RAM, from its sections and symbols.
+
+    Raises:
+        ConfigError: the file is absent or no ELF image.
+    """
+    with _open_elf(elf) as file:
+        in_ram: dict[str, int] = {}
+        used = {region.name: 0 for region in board.ram}
+        for section in _allocated(file):
+            start, size = section["sh_addr"], section["sh_size"]
+            pieces = {region.name: _overlap(region, start, size) for region in board.ram}
+            if any(pieces.values()):
+                in_ram[section.name] = sum(pieces.values())
+            for name, piece in pieces.items():
+                used[name] += piece
+        flash = _flash_bytes(file, board.flash)
+        weights = _constants_bytes(file, board.flash)
+    return ImageMemory(
+        flash_budget=board.flash.size,
+        weights=weights,
+        code=flash - weights,
+        arena=in_ram.pop(_ARENA, 0),
+        stack_reserve=in_ram.pop(_STACK, 0),
+        data=in_ram.pop(_DATA, 0),
+        bss=sum(in_ram.values()),
+        regions={region.name: RegionUse(used=used[region.name], size=region.size) for region in board.ram},
+    )
+
+
+class Functions:
+    """Names of an image's functions by address."""
+
+    def __init__(self, elf: Path) -> None:
+        """Read the symbols of `elf`.
+
+        Raises:
+            ConfigError: the file is absent or no ELF image.
+        """
+        with _open_elf(elf) as file:
+            found = sorted(
+                (symbol["st_value"] & ~1, symbol["st_size"], readable_name(symbol.name))
+                for symbol in _symbols(file)
+                if symbol["st_info"]["type"] == "STT_FUNC"
+            )
+        self._starts = [start for start, _, _ in found]
+        self._found = found
+
+    def name_at(self, address: int) -> str | None:
+        """Name of the function around `address`, None where there is none."""
+        index = bisect.bisect_right(self._starts, address) - 1
+        if index < 0:
+            return None
+        start, size, name = self._found[index]
+        return name if address < start + max(size, 2) else None
+
+
+def readable_name(mangled: str) -> str:
+    """A C++ name without arguments and templates (Itanium C++ ABI, 5.1): `_ZN1a3fooEv` is `a::foo`."""
+    if not mangled.startswith("_Z"):
+        return mangled
+    rest = mangled.removeprefix("_Z").removeprefix("L").removeprefix("N").lstrip("rVK")
+    parts = []
+    while rest[:1].isdigit():
+        digits = len(rest) - len(rest.lstrip("0123456789"))
+        length = int(rest[:digits])
+        parts.append(rest[digits : digits + length])
+        rest = rest[digits + length :].removeprefix("L")
+    return "::".join(part for part in parts if part != "_GLOBAL__N_1") or mangled
+
+
+@contextmanager
+def _open_elf(path: Path) -> Iterator[ELFFile]:
+    try:
+        with path.open("rb") as stream:
+            yield ELFFile(stream)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ELFError, ValueError, KeyError) as error:
+        raise ConfigError(f"{path}: no ELF image, or a damaged one ({error}); build it again") from error
+
+
+def _allocated(file: ELFFile) -> Iterator[Any]:
+    return (section for section in file.iter_sections() if section["sh_flags"] & SH_FLAGS.SHF_ALLOC)
+
+
+def _symbols(file: ELFFile) -> Iterator[Any]:
+    table = file.get_section_by_name(".symtab")
+    return table.iter_symbols() if isinstance(table, SymbolTableSection) else iter(())
+
+
+def _overlap(region: Region, start: int, size: int) -> int:
+    return max(0, min(region.end, start + size) - max(region.origin, start))
+
+
+def _flash_bytes(file: ELFFile, flash: Region) -> int:
+    """Bytes of flash up to the last one that is loaded, gaps included."""
+    ends = [
+        segment["p_paddr"] + segment["p_filesz"]
+        for segment in file.iter_segments("PT_LOAD")
+        if segment["p_filesz"] and flash.origin <= segment["p_paddr"] < flash.end
+    ]
+    return max(ends, default=flash.origin) - flash.origin
+
+
+def _constants_bytes(file: ELFFile, flash: Region) -> int:
+    """Bytes of the model's constants: what the engine's namespace keeps in flash that is no code."""
+    return sum(
+        symbol["st_size"]
+        for symbol in _symbols(file)
+        if symbol["st_info"]["type"] == "STT_OBJECT"
+        and symbol.name.startswith(_ENGINE_NAMESPACE)
+        and flash.origin <= symbol["st_value"] < flash.end
+    )

@@ -1,0 +1,31 @@
+"""The programs that stages call, and the line that installs each."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from common.errors import ToolMissingError
+
+_APT = "sudo apt-get install -y --no-install-recommends "
+INSTALL_LINES = {
+    "cmake": _APT + "cmake",
+    "ninja": _APT + "ninja-build",
+    "g++": _APT + "g++",
+    "arm-none-eabi-g++": _APT + "gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib",
+    "git": _APT + "git",
+    "openocd": _APT + "openocd",
+    "renode": "install the portable package from github.com/renode/renode/releases",
+}
+
+
+def need_program(name: str) -> Path:
+    """Path of a program.
+
+    Raises:
+        ToolMissingError: it is not on PATH; the message holds the line that installs it.
+    """
+    found = shutil.which(name)
+    if found is None:
+        raise ToolMissingError(f"{name} is not on PATH; install it with: {INSTALL_LINES[name]}")
+    return Path(found)
