@@ -118,6 +118,5 @@ def _check_inputs(graph: Graph, inputs: Sequence[npt.NDArray[Any]]) -> None:
             raise ModelError(f"{graph.name}: input '{tensor.name}' has batch {tensor.shape[:1]}, not 1")
         if not len(values) or values.shape[1:] != tensor.shape[1:] or values.dtype != tensor.dtype:
             wanted = f"{tensor.dtype} [N, {', '.join(map(str, tensor.shape[1:]))}]"
-            raise ConfigError(
-                f"{graph.name}: input '{tensor.name}' takes {wanted}, given {values.dtype} {list(values.shape)}"
-            )
+            given = f"{values.dtype} {list(values.shape)}"
+            raise ConfigError(f"{graph.name}: input '{tensor.name}' takes {wanted}, given is {given}")

@@ -2,8 +2,8 @@
 
 Its argument is a JSON object: model (path), inputs (path of an .npz: arr_0, ... [N, ...] per input of the
 model), outputs (path of the .npz to write), output_count, arena_bytes, tensors (list of indices to dump).
-Without tensors the file gets arr_0, ... [N, ...] per output; with tensors, arr_0, ... per tensor for the first
-sample.
+Without tensors the file gets arr_0, ... [N, ...] per output; with tensors, arr_0, ... per tensor, of the
+first sample.
 """
 
 from __future__ import annotations
