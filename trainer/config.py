@@ -1,0 +1,124 @@
+"""The `[data]`, `[model]` and `[train]` sections of a configuration. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+Side = Annotated[int, Field(ge=1, le=4096)]
+Factor = Annotated[float, Field(ge=1.0, le=16.0)]
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Section):
+    """Where the images come from and how training images are varied.
+
+    `resolution` is a side in pixels or (height, width); None keeps the dataset's own. `validation` counts
+    training images that are held out and take the place of the test images, for tuning without looking at
+    the test set. `train_limit` and `test_limit` keep the first images only.
+    """
+
+    name: str = "fashion_mnist"
+    path: Path | None = None
+    fallback: str | None = None
+    resolution: Side | tuple[Side, Side] | None = None
+    train_limit: PositiveInt | None = None
+    test_limit: PositiveInt | None = None
+    validation: Annotated[int, Field(ge=0)] = 0
+    crop_padding: Annotated[int, Field(ge=0, le=64)] = 0
+    flip: bool = False
+
+
+class StageConfig(Section):
+    """A stage of inverted residual blocks; the first block takes `stride`, only the others have a shortcut.
+
+    `expand_ratio` 1 means a depthwise separable block, without expansion.
+    """
+
+    expand_ratio: Annotated[float, Field(ge=1.0, le=64.0)]
+    channels: PositiveInt
+    blocks: PositiveInt = 1
+    stride: Literal[1, 2] = 1
+    kernel: Literal[3, 5, 7] = 3
+
+
+class ModelConfig(Section):
+    """A network of the zoo, whole or with a block table of one's own.
+
+    `stem_channels`, `stages` and `last_channels` replace the published table of `name` where given;
+    `last_channels` 0 leaves the last 1x1 convolution out and is never scaled. `width_multiplier` None is
+    the network's own. Padding "tf_same" is TFLite's SAME, "symmetric" the papers' (PyTorch's) kernel // 2.
+    """
+
+    name: str = "mobilenet_v2"
+    width_multiplier: Annotated[float, Field(gt=0, le=4)] | None = None
+    stem_channels: PositiveInt | None = None
+    stem_stride: Literal[1, 2] = 2
+    stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)] | None = None
+    last_channels: Annotated[int, Field(ge=0)] | None = None
+    padding: Literal["tf_same", "symmetric"] = "tf_same"
+    init: Literal["kaiming_uniform", "he_fan_out"] = "kaiming_uniform"
+
+
+class NetAugConfig(Section):
+    """NetAug (Cai et al., ICLR 2022): the tiny network learns as part of wider ones.
+
+    `width` and `expand` list the factors to draw from, 1.0 first; `alpha` weighs the loss of the drawn
+    network. Widths are drawn in the first `random_epochs` epochs (None: the paper's 80 of 155), after
+    which only expansions are. `sort` orders hidden channels by importance before each of those epochs.
+    `calibration_images` is how many training images re-estimate the BatchNorm statistics of the tiny network.
+    """
+
+    width: Annotated[tuple[Factor, ...], Field(min_length=1)] = (1.0, 1.8, 2.6)
+    expand: Annotated[tuple[Factor, ...], Field(min_length=1)] = (1.0, 1.6, 2.2, 2.8)
+    alpha: Annotated[float, Field(ge=0)] = 1.0
+    random_epochs: Annotated[int, Field(ge=0)] | None = None
+    sort: bool = True
+    sort_momentum: bool = True
+    calibration_images: PositiveInt = 16_000
+
+    @model_validator(mode="after")
+    def _starts_at_one(self) -> Self:
+        for name, factors in (("width", self.width), ("expand", self.expand)):
+            if factors[0] != 1.0:
+                raise ValueError(
+                    f"netaug.{name} must start with 1.0, the tiny network; it starts with {factors[0]}"
+                )
+        return self
+
+
+class TrainConfig(Section):
+    """The recipe: SGD with Nesterov momentum, linear warm-up per step, cosine to 0.
+
+    `epochs` includes `warmup_epochs`. `threads` None leaves PyTorch's own number. A checkpoint is written
+    every `checkpoint_every` epochs and the network evaluated every `evaluate_every`; the last epoch always is.
+    """
+
+    method: str = "plain"
+    epochs: PositiveInt = 10
+    warmup_epochs: Annotated[int, Field(ge=0)] = 1
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    learning_rate: PositiveFloat = 0.1
+    warmup_learning_rate: Annotated[float, Field(ge=0)] = 0.0
+    momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 4e-5
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: PositiveInt | None = None
+    checkpoint_every: PositiveInt = 1
+    evaluate_every: PositiveInt = 1
+    netaug: NetAugConfig = NetAugConfig()
+
+    @model_validator(mode="after")
+    def _warms_up_in_time(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs} must be less than epochs {self.epochs}")
+        return self

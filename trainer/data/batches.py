@@ -1,0 +1,83 @@
+"""Batches of training images, chosen, varied and normalised by a few tensor operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from common.errors import ConfigError
+from trainer.config import DataConfig
+from trainer.data.dataset import Dataset, normalise
+from trainer.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images float32 [N, C, H, W], labels int64 [N]."""
+
+    images: Tensor
+    labels: Tensor
+
+
+class TrainingBatches:
+    """Draws the batches of any epoch; equal seeds and epochs give equal batches.
+
+    Holds all training images on `device`. A last batch that would be smaller is left out. Raises
+    ConfigError where there are fewer images than one batch takes.
+    """
+
+    def __init__(
+        self, dataset: Dataset, config: DataConfig, batch_size: int, seed: int, device: str = "cpu"
+    ) -> None:
+        count = len(dataset.train_images)
+        if batch_size > count:
+            raise ConfigError(
+                f"train.batch_size {batch_size} is more than the {count} training images: lower it"
+            )
+        self._images = torch.tensor(dataset.train_images, device=device)
+        self._labels = torch.tensor(dataset.train_labels, device=device)
+        self._config = config
+        self._dataset = dataset
+        self._batch_size = batch_size
+        self._seed = seed
+        self.steps = count // batch_size
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """All batches of an epoch, counted from 0, in random order."""
+        generator = self._generator("shuffle", epoch)
+        order = torch.randperm(len(self._images), generator=generator)
+        return self._batches(order[: self.steps * self._batch_size], generator)
+
+    def calibration(self, count: int) -> Iterator[Tensor]:
+        """The same `count` random images in every call, varied like training images, float [N, C, H, W]."""
+        generator = self._generator("calibration")
+        chosen = torch.randperm(len(self._images), generator=generator)[:count]
+        return (batch.images for batch in self._batches(chosen, generator))
+
+    def _generator(self, purpose: str, *indices: int) -> torch.Generator:
+        return torch.Generator().manual_seed(derive_seed(self._seed, purpose, *indices))
+
+    def _batches(self, order: Tensor, generator: torch.Generator) -> Iterator[Batch]:
+        for chosen in order.to(self._images.device).split(self._batch_size):
+            images = augment(self._images[chosen], self._config.crop_padding, self._config.flip, generator)
+            yield Batch(normalise(images, self._dataset.mean, self._dataset.std), self._labels[chosen])
+
+
+def augment(images: Tensor, crop_padding: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Vary images uint8 [N, H, W, C]: a random crop after padding each side with black, half of them mirrored.
+
+    Shape, dtype and device stay. `generator` is a CPU generator; 0 and False leave the images as they are.
+    """
+    count, height, width, _ = images.shape
+    if not crop_padding and not flip:
+        return images
+    offsets = torch.randint(0, 2 * crop_padding + 1, (2, count), generator=generator).to(images.device)
+    mirrored = (torch.rand(count, generator=generator) < (0.5 if flip else 0.0)).to(images.device)
+    padded = functional.pad(images, (0, 0, crop_padding, crop_padding, crop_padding, crop_padding))
+    windows = padded.unfold(1, height, 1).unfold(2, width, 1)  # [N, offset y, offset x, C, H, W], a view
+    crops = windows[torch.arange(count, device=images.device), offsets[0], offsets[1]].permute(0, 2, 3, 1)
+    return torch.where(mirrored[:, None, None, None], crops.flip(2), crops)

@@ -1,0 +1,23 @@
+"""The handwritten digits inside scikit-learn: 1,797 grey images of 8x8 (UCI ML repository)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trainer.config import DataConfig
+from trainer.data.dataset import Samples
+
+_TEST_IMAGES = 360
+
+
+def load(_config: DataConfig) -> Samples:
+    """Load all; every fifth image, 360 in all, is for testing."""
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - slow to import, and only needed here
+
+    bunch = load_digits()
+    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
+    labels = bunch.target.astype(np.int64)
+    test = np.arange(len(images)) % 5 == 0
+    return Samples(
+        images[~test], labels[~test], images[test], labels[test], tuple(str(digit) for digit in range(10))
+    )

@@ -1,0 +1,239 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from common.errors import ConfigError
+from trainer.checkpoint import (
+    RESUME,
+    Architecture,
+    TrainingState,
+    load_state,
+    restore,
+    save_network,
+    save_state,
+)
+from trainer.config import DataConfig, ModelConfig, TrainConfig
+from trainer.data import Dataset, load_dataset
+from trainer.data.batches import Batch, TrainingBatches
+from trainer.evaluate import accuracy
+from trainer.history import EpochRow, History
+from trainer.methods import METHODS, BatchLoss, MethodContext
+from trainer.models import build_network, count
+from trainer.models.initialise import initialise
+from trainer.optim import learning_rate, make_optimizer, set_learning_rate
+from trainer.progress import Progress, make_progress
+from trainer.seeds import derive_seed
+
+_log = logging.getLogger(__name__)
+
+_TRAIN_SAMPLES = 10_000
+_FREE_SETTINGS = ("train.threads", "train.checkpoint_every")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Accuracies 0..1 of the tiny network after the last epoch, on all test and on up to 10,000 training images.
+
+    `seconds` are of all epochs, those before a resume included; `macs` are of one image.
+    """
+
+    accuracy: float
+    train_accuracy: float
+    epochs: int
+    seconds: float
+    parameters: int
+    macs: int
+
+
+def train(
+    data: DataConfig,
+    model: ModelConfig,
+    train: TrainConfig,
+    folder: Path,
+    resume: bool = False,
+    show_progress: bool | None = None,
+) -> TrainResult:
+    """Train a tiny network and write it to `folder`: model.safetensors, model.json, log.csv, tensorboard/.
+
+    With `resume`, goes on from the last checkpoint in `folder`, where there is one, to the very weights
+    that an uninterrupted training gives. `show_progress` None shows a bar where stderr is a terminal.
+    Raises ConfigError for what is wrong in the configuration, the dataset or the checkpoint.
+    """
+    with _torch_settings(train):
+        training = _Training(data, model, train, folder)
+        return training.run(resume, show_progress)
+
+
+@contextmanager
+def _torch_settings(config: TrainConfig) -> Iterator[None]:
+    """Use the wanted number of threads; restore it and torch's random state afterwards."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError('train.device is "cuda", but PyTorch finds no CUDA device: use "cpu"')
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng():
+        torch.set_num_threads(config.threads or threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+class _Training:
+    """All parts of one training."""
+
+    def __init__(self, data: DataConfig, model: ModelConfig, config: TrainConfig, folder: Path) -> None:
+        self.config = config
+        self.folder = folder
+        make_method = METHODS.get(config.method)
+        self.dataset = load_dataset(data)
+        plain = build_network(model, self.dataset.input_shape, len(self.dataset.class_names))
+        initialise(plain, model.init, derive_seed(config.seed, "weights"))
+        self.architecture = _architecture(data, model, self.dataset, plain)
+        self.batches = TrainingBatches(self.dataset, data, config.batch_size, config.seed, config.device)
+        self.method = make_method(MethodContext(plain, model, config))
+        self.method.network.to(device=config.device, memory_format=torch.channels_last)
+        self.optimizer = make_optimizer(self.method.network, config)
+        self.settings = _settings(data, model, config, self.dataset.name)
+
+    def run(self, resume: bool, show_progress: bool | None) -> TrainResult:
+        """Train all epochs that are left and save the tiny network."""
+        rows = self._resume() if resume else []
+        if not resume:
+            (self.folder / RESUME).unlink(missing_ok=True)
+        epochs, done = self.config.epochs, len(rows)
+        history = History(self.folder, rows)
+        try:
+            with make_progress(epochs, self.batches.steps, done, show_progress) as progress:
+                for epoch in range(done, epochs):
+                    row = self._epoch(epoch, progress)
+                    if (epoch + 1) % self.config.checkpoint_every == 0 or epoch + 1 == epochs:
+                        state = TrainingState(epoch + 1, [*history.rows, row], self.settings)
+                        save_state(self.folder, state, self.method.network, self.optimizer)
+                    history.add(row)
+                    progress.epoch(row)
+        finally:
+            history.close()
+        return self._finish(history)
+
+    def _resume(self) -> list[EpochRow]:
+        loaded = load_state(self.folder, self.settings)
+        if loaded is None:
+            _log.info("nothing to resume in %s: training from the start", self.folder)
+            return []
+        state, tensors = loaded
+        restore(tensors, self.method.network, self.optimizer)
+        _log.info("resuming after epoch %d of %d", state.epoch, self.config.epochs)
+        return state.rows
+
+    def _epoch(self, epoch: int, progress: Progress) -> EpochRow:
+        start = time.monotonic()
+        self.method.network.train()
+        self.method.start_epoch(epoch, self.optimizer)
+        loss = torch.zeros((), device=self.config.device)
+        correct = torch.zeros((), dtype=torch.int64, device=self.config.device)
+        step = epoch * self.batches.steps
+        rate = 0.0
+        for batch in self.batches.epoch(epoch):
+            rate = learning_rate(self.config, step, self.batches.steps)
+            batch_loss, batch_correct = self._step(batch, epoch, step, rate)
+            loss += batch_loss
+            correct += batch_correct
+            step += 1
+            progress.step()
+        mean_loss = float(loss) / self.batches.steps
+        if not math.isfinite(mean_loss):
+            raise ConfigError(
+                f"training diverged in epoch {epoch + 1}, the loss is {mean_loss}: "
+                f"lower train.learning_rate, which is {self.config.learning_rate}"
+            )
+        tested = None
+        if (epoch + 1) % self.config.evaluate_every == 0 or epoch + 1 == self.config.epochs:
+            tested = self._accuracy(self._tiny_network())
+        return EpochRow(
+            epoch=epoch + 1,
+            step=step,
+            learning_rate=rate,
+            loss=mean_loss,
+            train_accuracy=int(correct) / (self.batches.steps * self.config.batch_size),
+            accuracy=tested,
+            seconds=time.monotonic() - start,
+        )
+
+    def _step(self, batch: Batch, epoch: int, step: int, rate: float) -> tuple[Tensor, Tensor]:
+        torch.manual_seed(derive_seed(self.config.seed, "step", step))
+        set_learning_rate(self.optimizer, rate)
+        self.optimizer.zero_grad()
+        result = self.method.backward(batch.images, self._loss(batch.labels), epoch, step)
+        self.optimizer.step()
+        return result.loss, (result.logits.argmax(1) == batch.labels).sum()
+
+    def _loss(self, labels: Tensor) -> BatchLoss:
+        smoothing = self.config.label_smoothing
+        return lambda logits: functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+
+    def _tiny_network(self) -> nn.Module:
+        return self.method.tiny_network(self.batches.calibration(self.method.calibration_images))
+
+    def _accuracy(self, network: nn.Module) -> float:
+        data = self.dataset
+        return accuracy(network, data.test_images, data.test_labels, data.mean, data.std, self.config.device)
+
+    def _finish(self, history: History) -> TrainResult:
+        network = self._tiny_network()
+        data = self.dataset
+        images, labels = data.train_images[:_TRAIN_SAMPLES], data.train_labels[:_TRAIN_SAMPLES]
+        result = TrainResult(
+            accuracy=self._accuracy(network),
+            train_accuracy=accuracy(network, images, labels, data.mean, data.std, self.config.device),
+            epochs=self.config.epochs,
+            seconds=sum(row.seconds for row in history.rows),
+            parameters=self.architecture.parameters,
+            macs=self.architecture.macs,
+        )
+        save_network(self.folder, network, self.architecture)
+        return result
+
+
+def _architecture(data: DataConfig, model: ModelConfig, dataset: Dataset, network: nn.Module) -> Architecture:
+    cost = count(network, dataset.input_shape)
+    return Architecture(
+        model=model,
+        data=data,
+        dataset=dataset.name,
+        class_names=dataset.class_names,
+        input_shape=dataset.input_shape,
+        mean=dataset.mean,
+        std=dataset.std,
+        parameters=cost.parameters,
+        macs=cost.macs,
+    )
+
+
+def _settings(data: DataConfig, model: ModelConfig, config: TrainConfig, dataset: str) -> dict[str, Any]:
+    """All keys that decide the weights, dotted, with values as JSON gives them back."""
+    settings: dict[str, Any] = {"dataset": dataset}
+
+    def flatten(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                flatten(f"{prefix}.{key}", inner)
+        else:
+            settings[prefix] = value
+
+    for prefix, section in (("data", data), ("model", model), ("train", config)):
+        flatten(prefix, json.loads(section.model_dump_json()))
+    return {key: value for key, value in settings.items() if key not in _FREE_SETTINGS}

@@ -1,0 +1,12 @@
+"""Training methods. A further one is a file with a class like those here, and its line below."""
+
+from __future__ import annotations
+
+from trainer.methods.base import METHODS, BatchLoss, Method, MethodContext, StepResult
+from trainer.methods.netaug import NetAug
+from trainer.methods.plain import Plain
+
+__all__ = ["METHODS", "BatchLoss", "Method", "MethodContext", "StepResult"]
+
+METHODS.register("plain", Plain)
+METHODS.register("netaug", NetAug)

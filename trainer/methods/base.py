@@ -1,0 +1,63 @@
+"""What a training method is to the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from trainer.config import ModelConfig, TrainConfig
+from trainer.registry import Registry
+
+BatchLoss = Callable[[Tensor], Tensor]
+"""The loss of one batch as a function of its logits [N, classes]."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step reports: the loss and logits [N, classes] of the tiny network, both detached."""
+
+    loss: Tensor
+    logits: Tensor
+
+
+class Method(Protocol):
+    """A way to train a tiny network, possibly inside a larger one.
+
+    All randomness must come from `trainer.seeds.derive_seed`, or from torch's global generator, which the
+    loop seeds before every step: then a resumed run equals an uninterrupted one.
+    """
+
+    network: nn.Module
+    """The network whose parameters are trained and saved in checkpoints."""
+
+    calibration_images: int
+    """How many training images `tiny_network` wants for its BatchNorm statistics; 0 for none."""
+
+    def start_epoch(self, epoch: int, optimizer: Optimizer) -> None:
+        """Change the network or its optimizer before epoch `epoch`, counted from 0."""
+
+    def backward(self, images: Tensor, loss: BatchLoss, epoch: int, step: int) -> StepResult:
+        """Add the gradients of one batch, float [N, C, H, W]; `step` counts from 0 over all epochs."""
+
+    def tiny_network(self, batches: Iterable[Tensor]) -> nn.Module:
+        """Give a network of the plain architecture in eval mode, independent of the one in training.
+
+        `batches` are augmented training images that hold `calibration_images` in all.
+        """
+
+
+@dataclass(frozen=True)
+class MethodContext:
+    """What a method is made from: the plain network, initialised, and the configuration."""
+
+    plain: nn.Module
+    model: ModelConfig
+    train: TrainConfig
+
+
+METHODS: Registry[Callable[[MethodContext], Method]] = Registry("method")
+"""Method name -> function of a MethodContext."""

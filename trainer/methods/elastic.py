@@ -1,0 +1,172 @@
+"""Layers that work on the first channels of one full-size parameter each.
+
+A network built from `ELASTIC_LAYERS` holds the weights of its whole family once. `activate` chooses the
+member; `slice_into` copies a member out into plain layers (Cai et al., ICLR 2022, section 3.2).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainer.models.blocks import BlockRow, LayerTypes
+from trainer.models.network import InvertedResidualNetwork, NetworkTable
+
+
+class ElasticConv2d(nn.Conv2d):
+    """Convolution by the slice [:active_out, :channels of the input]; depthwise: [:channels of the input].
+
+    Unused channels get a zero gradient, not None: momentum and weight decay act on them in every step.
+    """
+
+    active_out: int | None = None
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
+        """Float [N, channels, H, W] to [N, active_out, H', W']."""
+        channels = input.shape[1]
+        if self.groups > 1:
+            weight, groups = self.weight[:channels], channels
+        else:
+            weight, groups = self.weight[: self.active_out, :channels], 1
+        return functional.conv2d(input, weight, None, self.stride, self.padding, self.dilation, groups)
+
+
+class ElasticBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm by the first entries of its parameters and statistics, as many as the input has channels."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
+        """Float [N, channels, H, W], normalised."""
+        channels = input.shape[1]
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        return functional.batch_norm(
+            input,
+            self.running_mean[:channels],
+            self.running_var[:channels],
+            self.weight[:channels],
+            self.bias[:channels],
+            self.training,
+            self.momentum or 0.0,
+            self.eps,
+        )
+
+
+class ElasticLinear(nn.Linear):
+    """Linear layer by the first columns of its weight, as many as the input has features."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
+        """Float [N, features] to [N, out_features]."""
+        return functional.linear(input, self.weight[:, : input.shape[1]], self.bias)
+
+
+ELASTIC_LAYERS = LayerTypes(ElasticConv2d, ElasticBatchNorm2d, ElasticLinear)
+
+
+def widen(table: NetworkTable, width: Callable[[], float], expand: Callable[[], float]) -> NetworkTable:
+    """Multiply the widths of `table` by factors, one call of `width` or `expand` for each that is free.
+
+    Free are the outputs of the stem, of blocks without shortcut and of the last convolution, and the
+    expansion of each block. A hidden width is active input width x expand ratio x factor, so that the
+    factors compound. Widths are rounded to the nearest integer (not to multiples of 8).
+    """
+    stem = _round(table.stem_channels * width())
+    channels = stem
+    rows = []
+    for row in table.blocks:
+        ratio = row.hidden / row.in_channels
+        hidden = _round(channels * ratio * expand()) if row.expands else channels
+        out = channels if row.shortcut else _round(row.out_channels * width())
+        rows.append(replace(row, in_channels=channels, hidden=hidden, out_channels=out))
+        channels = out
+    last = _round(table.last_channels * width()) if table.last_channels else 0
+    return replace(table, stem_channels=stem, blocks=tuple(rows), last_channels=last)
+
+
+def _round(width: float) -> int:
+    return int(width + 0.5 + 1e-9)
+
+
+def largest(table: NetworkTable, width: Sequence[float], expand: Sequence[float]) -> NetworkTable:
+    """The table that contains every one that can be drawn."""
+    return widen(table, lambda: max(width), lambda: max(expand))
+
+
+def draw(table: NetworkTable, width: Sequence[float], expand: Sequence[float], seed: int) -> NetworkTable:
+    """Draw every free width uniformly and independently; equal arguments give equal tables."""
+    generator = random.Random(seed)
+    return widen(table, lambda: generator.choice(width), lambda: generator.choice(expand))
+
+
+def activate(network: InvertedResidualNetwork, table: NetworkTable) -> None:
+    """Make an elastic network compute as the network of `table` would with the first slices of its weights."""
+    _set_width(network.stem.conv, table.stem_channels)
+    for block, row in zip(network.inverted_blocks, table.blocks, strict=True):
+        if block.expand is not None:
+            _set_width(block.expand.conv, row.hidden)
+        _set_width(block.project.conv, row.out_channels)
+    if network.last is not None:
+        _set_width(network.last.conv, table.last_channels)
+
+
+def _set_width(conv: nn.Conv2d, channels: int) -> None:
+    assert isinstance(conv, ElasticConv2d)
+    conv.active_out = channels
+
+
+def slice_into(network: nn.Module, elastic: nn.Module) -> None:
+    """Load every tensor of `network` with the first slice, of its own shape, of the one of the same name."""
+    wide = elastic.state_dict()
+    state = {
+        name: wide[name][tuple(slice(length) for length in tensor.shape)]
+        for name, tensor in network.state_dict().items()
+    }
+    network.load_state_dict(state)
+
+
+def hidden_order(projection: nn.Conv2d) -> Tensor:
+    """Order hidden channels by the L1 norm of their weights in the whole projection, largest first; int64."""
+    return projection.weight.detach().abs().sum(dim=(0, 2, 3)).argsort(descending=True, stable=True)
+
+
+@torch.no_grad()
+def sort_hidden_channels(
+    network: InvertedResidualNetwork, optimizer: torch.optim.Optimizer, *, momentum: bool = True
+) -> None:
+    """Permute the hidden channels of every expanding block so that the important ones come first.
+
+    The function of the full-width network does not change. With `momentum`, the optimizer's buffers are
+    permuted along (the authors' code leaves them in place).
+    """
+    for block in network.inverted_blocks:
+        if block.expand is None:
+            continue
+        order = hidden_order(block.project.conv)
+        axes = [
+            (block.expand.conv.weight, 0),
+            (block.depthwise.conv.weight, 0),
+            (block.project.conv.weight, 1),
+        ]
+        for norm in (block.expand.norm, block.depthwise.norm):
+            axes += [(tensor, 0) for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var)]
+        for tensor, axis in axes:
+            tensor.copy_(tensor.index_select(axis, order))
+            buffer = optimizer.state.get(tensor, {}).get("momentum_buffer")
+            if momentum and buffer is not None:
+                buffer.copy_(buffer.index_select(axis, order))
+
+
+__all__ = [
+    "ELASTIC_LAYERS",
+    "BlockRow",
+    "activate",
+    "draw",
+    "largest",
+    "slice_into",
+    "sort_hidden_channels",
+    "widen",
+]

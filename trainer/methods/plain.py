@@ -1,0 +1,34 @@
+"""Plain training: the tiny network alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from trainer.methods.base import BatchLoss, MethodContext, StepResult
+
+
+class Plain:
+    """Trains the plain network as it is."""
+
+    calibration_images = 0
+
+    def __init__(self, context: MethodContext) -> None:
+        self.network: nn.Module = context.plain
+
+    def start_epoch(self, epoch: int, optimizer: Optimizer) -> None:
+        """Nothing changes between epochs."""
+
+    def backward(self, images: Tensor, loss: BatchLoss, epoch: int, step: int) -> StepResult:
+        """Add the gradients of one batch."""
+        logits = self.network(images)
+        value = loss(logits)
+        value.backward()
+        return StepResult(value.detach(), logits.detach())
+
+    def tiny_network(self, batches: Iterable[Tensor]) -> nn.Module:
+        """Give a copy of the network in eval mode."""
+        return copy.deepcopy(self.network).eval()

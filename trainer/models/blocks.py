@@ -1,0 +1,116 @@
+"""The layers that networks of inverted residual blocks are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+PaddingRule = Literal["tf_same", "symmetric"]
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class LayerTypes:
+    """The classes a network is built from; a training method may put in drop-in replacements."""
+
+    conv: type[nn.Conv2d] = nn.Conv2d
+    norm: type[nn.BatchNorm2d] = nn.BatchNorm2d
+    linear: type[nn.Linear] = nn.Linear
+
+
+PLAIN_LAYERS = LayerTypes()
+
+
+@dataclass(frozen=True)
+class BlockRow:
+    """One inverted residual block: [1x1 expansion,] depthwise kernel x kernel, linear 1x1 projection.
+
+    `hidden` is the width of the depthwise convolution; where it equals `in_channels`, the block has no
+    expansion. Only an explicit `shortcut` adds the input: equal widths alone do not.
+    """
+
+    in_channels: int
+    hidden: int
+    out_channels: int
+    kernel: int = 3
+    stride: int = 1
+    shortcut: bool = False
+
+    @property
+    def expands(self) -> bool:
+        """Whether the block has an expansion convolution."""
+        return self.hidden != self.in_channels
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after an axis of `size` pixels in TensorFlow's SAME padding."""
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+class ConvNorm(nn.Module):
+    """[pad,] conv, norm [, ReLU6]: the convolution has no bias, and maps `size` to `out_size` pixels.
+
+    Padding that differs before and after the map (SAME, stride 2, even size) is a ZeroPad2d of its own.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        size: Size,
+        *,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        activation: bool = True,
+        padding: PaddingRule = "tf_same",
+        layers: LayerTypes = PLAIN_LAYERS,
+    ) -> None:
+        super().__init__()
+        rows = columns = (kernel // 2, kernel // 2)
+        if padding == "tf_same":
+            rows, columns = (same_padding(side, kernel, stride) for side in size)
+        even = rows[0] == rows[1] and columns[0] == columns[1]
+        inner = (rows[0], columns[0]) if even else (0, 0)
+        self.pad = nn.Identity() if even else nn.ZeroPad2d((*columns, *rows))
+        self.conv = layers.conv(in_channels, out_channels, kernel, stride, inner, groups=groups, bias=False)
+        self.norm = layers.norm(out_channels)
+        self.act = nn.ReLU6() if activation else nn.Identity()
+        self.out_size: Size = (-(-size[0] // stride), -(-size[1] // stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float [N, in, H, W] to [N, out, H / stride, W / stride], rounded up."""
+        out: Tensor = self.act(self.norm(self.conv(self.pad(x))))
+        return out
+
+
+class InvertedResidual(nn.Module):
+    """The block that a `BlockRow` describes (Sandler et al., CVPR 2018)."""
+
+    def __init__(
+        self, row: BlockRow, size: Size, padding: PaddingRule = "tf_same", layers: LayerTypes = PLAIN_LAYERS
+    ) -> None:
+        super().__init__()
+        self.shortcut = row.shortcut
+        self.expand = ConvNorm(row.in_channels, row.hidden, size, layers=layers) if row.expands else None
+        self.depthwise = ConvNorm(
+            row.hidden,
+            row.hidden,
+            size,
+            kernel=row.kernel,
+            stride=row.stride,
+            groups=row.hidden,
+            padding=padding,
+            layers=layers,
+        )
+        self.out_size = self.depthwise.out_size
+        self.project = ConvNorm(row.hidden, row.out_channels, self.out_size, activation=False, layers=layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float [N, in_channels, H, W] to [N, out_channels, H / stride, W / stride], rounded up."""
+        hidden = x if self.expand is None else self.expand(x)
+        out: Tensor = self.project(self.depthwise(hidden))
+        return x + out if self.shortcut else out

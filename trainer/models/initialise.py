@@ -1,0 +1,33 @@
+"""Initial weights."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import nn
+
+InitScheme = Literal["kaiming_uniform", "he_fan_out"]
+
+
+def initialise(network: nn.Module, scheme: InitScheme, seed: int) -> None:
+    """Draw all weights anew; BatchNorm starts as the identity, the classifier's bias at 0.
+
+    "kaiming_uniform" is PyTorch's own (a = sqrt(5)), which NetAug uses; "he_fan_out" is He et al.'s normal
+    (ICCV 2015). Linear weights come from a normal of std 0.02.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            if scheme == "kaiming_uniform":
+                nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
+            else:
+                fan_out = module.out_channels // module.groups * math.prod(module.kernel_size)
+                nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_out), generator=generator)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0.0, 0.02, generator=generator)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)

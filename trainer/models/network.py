@@ -1,0 +1,89 @@
+"""Networks of inverted residual blocks, built from a declarative table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from common.errors import ConfigError
+from trainer.models.blocks import PLAIN_LAYERS, BlockRow, ConvNorm, InvertedResidual, LayerTypes, PaddingRule
+
+InputShape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class NetworkTable:
+    """All that defines the architecture: stem 3x3, blocks, last 1x1 (`last_channels` 0: none), classifier.
+
+    `input_shape` is (channels, height, width). Raises ConfigError where the image is too small for the strides.
+    """
+
+    input_shape: InputShape
+    classes: int
+    stem_channels: int
+    blocks: tuple[BlockRow, ...]
+    last_channels: int
+    stem_stride: int = 2
+    padding: PaddingRule = "tf_same"
+
+    def __post_init__(self) -> None:
+        height, width = self.input_shape[1:]
+        for depth, stride in enumerate([self.stem_stride, *(row.stride for row in self.blocks)]):
+            if stride > 1 and min(height, width) == 1:
+                layer = f"block {depth}" if depth else "the stem"
+                raise ConfigError(
+                    f"model: the network is too deep for images of {self.input_shape[1]}x{self.input_shape[2]}: "
+                    f"{layer} would halve a map of {height}x{width}; use a larger data.resolution or fewer strides of 2"
+                )
+            height, width = -(-height // stride), -(-width // stride)
+
+    @property
+    def feature_channels(self) -> int:
+        """Width of what the classifier sees."""
+        return self.last_channels or self.blocks[-1].out_channels
+
+
+class InvertedResidualNetwork(nn.Module):
+    """The network of a table; pools globally before the classifier. It keeps the table as `table`."""
+
+    def __init__(self, table: NetworkTable, layers: LayerTypes = PLAIN_LAYERS) -> None:
+        super().__init__()
+        self.table = table
+        channels, *size = table.input_shape
+        self.stem = ConvNorm(
+            channels,
+            table.stem_channels,
+            (size[0], size[1]),
+            kernel=3,
+            stride=table.stem_stride,
+            padding=table.padding,
+            layers=layers,
+        )
+        out_size = self.stem.out_size
+        blocks = []
+        for row in table.blocks:
+            blocks.append(InvertedResidual(row, out_size, table.padding, layers))
+            out_size = blocks[-1].out_size
+        self.blocks = nn.ModuleList(blocks)
+        self.last = (
+            ConvNorm(table.blocks[-1].out_channels, table.last_channels, out_size, layers=layers)
+            if table.last_channels
+            else None
+        )
+        self.classifier = layers.linear(table.feature_channels, table.classes)
+
+    @property
+    def inverted_blocks(self) -> list[InvertedResidual]:
+        """The blocks, typed."""
+        return [block for block in self.blocks if isinstance(block, InvertedResidual)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float images [N, C, H, W] to logits [N, classes]."""
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+        if self.last is not None:
+            x = self.last(x)
+        logits: Tensor = self.classifier(x.mean(dim=(2, 3)))
+        return logits
