@@ -14,6 +14,7 @@ from tools.runs import REPOSITORY
 
 log = logging.getLogger(__name__)
 
+# Presets that build an executable of this machine: host, host-sanitize.
 HOST_PRESET = "host"
 LOG_NAME = "build.log"
 _OVERFLOW = re.compile(r"region [`'](\w+)' overflowed by (\d+) bytes")
@@ -28,7 +29,7 @@ def build_firmware(model_dir: Path, build_dir: Path, preset: str, board: Board) 
     Args:
         model_dir: folder with model.cc and model.h.
         build_dir: CMake's binary folder, made where absent.
-        preset: a board's name, or "host" for an executable of this machine.
+        preset: a board's name, or "host" or "host-sanitize" for an executable of this machine.
         board: the board whose memories the image must fit.
 
     Returns:
@@ -39,7 +40,7 @@ def build_firmware(model_dir: Path, build_dir: Path, preset: str, board: Board) 
         OverBudgetError: the image does not fit a memory; names it and the bytes that are missing.
         CheckFailedError: the build failed; holds the first error and the log's path.
     """
-    on_host = preset == HOST_PRESET
+    on_host = preset.startswith(HOST_PRESET)
     for program in ("cmake", "ninja", "g++" if on_host else "arm-none-eabi-g++"):
         need_program(program)
     build_dir.mkdir(parents=True, exist_ok=True)

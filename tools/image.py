@@ -19,8 +19,8 @@ from tools.results import ImageMemory, RegionUse
 
 # Sections of the linker script; what else lies in RAM counts as bss.
 _ARENA, _STACK, _DATA = ".arena", ".stack", ".data"
-# Mangled: the engine's constants are the model's weights and tables.
-_ENGINE_NAMESPACE = "_ZN9tinyboost6engine"
+# The generated source, whose constants are the model's.
+_MODEL_SOURCE = "model.cc"
 
 
 def image_memory(elf: Path, board: Board) -> ImageMemory:
@@ -129,11 +129,22 @@ def _flash_bytes(file: ELFFile, flash: Region) -> int:
 
 
 def _constants_bytes(file: ELFFile, flash: Region) -> int:
-    """Bytes of the model's constants: what the engine's namespace keeps in flash that is no code."""
-    return sum(
-        symbol["st_size"]
-        for symbol in _symbols(file)
-        if symbol["st_info"]["type"] == "STT_OBJECT"
-        and symbol.name.startswith(_ENGINE_NAMESPACE)
-        and flash.origin <= symbol["st_value"] < flash.end
-    )
+    """Bytes of the model's constants: the objects in flash that are local to its source file.
+
+    Source: System V ABI, chapter 4, "Symbol Table": a file's local symbols follow its STT_FILE symbol.
+    """
+    total = 0
+    source = ""
+    for symbol in _symbols(file):
+        kind = symbol["st_info"]["type"]
+        if symbol["st_info"]["bind"] != "STB_LOCAL":
+            break
+        if kind == "STT_FILE":
+            source = symbol.name
+        elif (
+            source == _MODEL_SOURCE
+            and kind == "STT_OBJECT"
+            and flash.origin <= symbol["st_value"] < flash.end
+        ):
+            total += symbol["st_size"]
+    return total

@@ -10,26 +10,24 @@ from common.errors import ConfigError
 from converter.board import load_board
 from tools.image import Functions, image_memory, readable_name
 
-SOURCE = """
+MODEL = """
 #include <stdint.h>
-namespace tinyboost {
-namespace engine {
 namespace {
 alignas(16) __attribute__((section(".arena"))) uint8_t arena[70000];
-constexpr int8_t weights[3000] = {1, 2, 3};
-constexpr int32_t bias[25] = {1};
+constexpr int8_t kWeights[3000] = {1, 2, 3};
+constexpr int32_t kBias[25] = {1};
+int calls;
 }
-const int8_t* layer(int i) { return weights + i + bias[i] + arena[i]; }
-}
-int counters[5] = {1, 2, 3, 4, 5};
-int zeros[100];
-const char not_weights[64] = "x";
-}
+namespace tinyboost { int layer(int i) { return kWeights[i] + kBias[i] + arena[i] + calls++; } }
+"""
+HARNESS = """
+namespace tinyboost { int layer(int i); int counters[5] = {1, 2, 3, 4, 5}; int zeros[99]; }
+extern "C" const char not_weights[64] = "x";
 extern "C" __attribute__((noinline)) int helper(int i) {
-  return tinyboost::counters[i] + tinyboost::zeros[i];
+  return tinyboost::counters[i] + tinyboost::zeros[i] + not_weights[i];
 }
 extern "C" void Reset_Handler() {
-  volatile int v = helper(3) + *tinyboost::engine::layer(2) + tinyboost::not_weights[0];
+  volatile int v = helper(3) + tinyboost::layer(2);
   for (;;) { v = v + 1; }
 }
 """
@@ -53,9 +51,12 @@ def elf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("arm-none-eabi-g++") is None:
         pytest.skip("arm-none-eabi-g++ is not installed")
     folder = tmp_path_factory.mktemp("image")
-    (folder / "image.cc").write_text(SOURCE)
+    (folder / "model.cc").write_text(MODEL)
+    (folder / "harness.cc").write_text(HARNESS)
     (folder / "image.ld").write_text(LINKER_SCRIPT)
-    options = "-mcpu=cortex-m7 -mthumb -O1 -fno-exceptions -nostdlib -T image.ld -o image.elf image.cc"
+    options = (
+        "-mcpu=cortex-m7 -mthumb -O1 -fno-exceptions -nostdlib -T image.ld -o image.elf harness.cc model.cc"
+    )
     subprocess.run(["arm-none-eabi-g++", *options.split()], cwd=folder, check=True)
     return folder / "image.elf"
 
