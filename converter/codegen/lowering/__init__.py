@@ -1,0 +1,1 @@
+"""The lowering of each kind of operator to kernels."""

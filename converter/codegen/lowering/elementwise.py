@@ -1,0 +1,158 @@
+"""ADD, QUANTIZE, DEQUANTIZE, RELU, RELU6, RESHAPE."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from converter.codegen.arithmetic import INT8_MAX, INT8_MIN, Range, output_range, quantize_scale
+from converter.codegen.lowering.case import (
+    Case,
+    LayerCode,
+    Lowering,
+    Names,
+    braces,
+    cpp_range,
+    cpp_scale,
+    require,
+    require_activation,
+    require_int8,
+)
+from converter.graph import ActivationOptions, Tensor
+
+_ADD_HEADROOM = 20
+_HEADERS = ("kernels/elementwise.h",)
+
+
+def _shape4(tensor: Tensor) -> tuple[int, ...]:
+    return (1,) * (4 - len(tensor.shape)) + tensor.shape
+
+
+def _strides(tensor: Tensor) -> tuple[int, ...]:
+    """Elements from one index to the next along each of four dimensions; 0 where the tensor is broadcast."""
+    shape = _shape4(tensor)
+    steps = [int(np.prod(shape[axis + 1 :])) for axis in range(4)]
+    return tuple(step if size > 1 else 0 for step, size in zip(steps, shape, strict=True))
+
+
+def _check_add(case: Case) -> None:
+    left, right, output = case.input(0), case.input(1), case.output
+    require_int8(left, right, output)
+    require_activation(left, right, output)
+    require(max(len(t.shape) for t in (left, right, output)) <= 4, "has more than 4 dimensions")
+
+
+def _emit_add(case: Case, names: Names) -> LayerCode:
+    assert isinstance(case.options, ActivationOptions)
+    left, right, output = case.input(0), case.input(1), case.output
+    twice_largest = 2.0 * max(left.scale, right.scale)
+    addends = [
+        braces(t.zero_point, cpp_scale(quantize_scale(t.scale / twice_largest)), braces(*_strides(t)))
+        for t in (left, right)
+    ]
+    scale = quantize_scale(twice_largest / (2**_ADD_HEADROOM * output.scale))
+    call = (
+        f"kernels::add({braces(braces(*_shape4(output)))}, {addends[0]}, {addends[1]}, {cpp_scale(scale)}, "
+        f"{cpp_range(output_range(output, case.options.activation))}, {names.inputs[0]}, {names.inputs[1]}, "
+        f"{names.output});"
+    )
+    return LayerCode(_HEADERS, (call,))
+
+
+def _add_in_place(case: Case) -> tuple[int, ...]:
+    return tuple(i for i in (0, 1) if case.input(i).shape == case.output.shape)
+
+
+def _check_quantize(case: Case) -> None:
+    data, output = case.input(0), case.output
+    require_activation(data, output)
+    require_int8(output)
+    if data.dtype != np.float32:
+        require_int8(data)
+
+
+def _rescale(case: Case, names: Names, bounds: Range) -> LayerCode:
+    data, output = case.input(0), case.output
+    scale = quantize_scale(data.scale / output.scale)
+    call = (
+        f"kernels::rescale({output.elements}, {data.zero_point}, {cpp_scale(scale)}, {cpp_range(bounds)}, "
+        f"{names.inputs[0]}, {names.output});"
+    )
+    return LayerCode(_HEADERS, (call,))
+
+
+def _emit_quantize(case: Case, names: Names) -> LayerCode:
+    data, output = case.input(0), case.output
+    if data.dtype != np.float32:
+        return _rescale(case, names, output_range(output))
+    call = (
+        f"kernels::quantize({output.elements}, {_cpp_float(output.scale)}, {output.zero_point}, "
+        f"{names.inputs[0]}, {names.output});"
+    )
+    return LayerCode(_HEADERS, (call,))
+
+
+def _check_dequantize(case: Case) -> None:
+    data, output = case.input(0), case.output
+    require_activation(data, output)
+    require_int8(data)
+    require(output.dtype == np.float32, f"has an output of type {output.dtype}, not float32")
+
+
+def _emit_dequantize(case: Case, names: Names) -> LayerCode:
+    data = case.input(0)
+    call = (
+        f"kernels::dequantize({data.elements}, {_cpp_float(data.scale)}, {data.zero_point}, "
+        f"{names.inputs[0]}, {names.output});"
+    )
+    return LayerCode(_HEADERS, (call,))
+
+
+def _cpp_float(value: float) -> str:
+    return float(np.float32(value)).hex() + "f"
+
+
+def _check_unary(case: Case) -> None:
+    require_activation(case.input(0), case.output)
+    require_int8(case.input(0), case.output)
+
+
+def _emit_relu(case: Case, names: Names) -> LayerCode:
+    zero_point = case.output.zero_point
+    return _rescale(case, names, Range(zero_point, max(zero_point, INT8_MIN), INT8_MAX))
+
+
+def _emit_relu6(case: Case, names: Names) -> LayerCode:
+    data = case.input(0)
+    # TFLite clamps the input's own steps, whatever the output's quantization says.
+    six = data.zero_point + int(np.floor(np.float32(6.0) / np.float32(data.scale) + 0.5))
+    call = (
+        f"kernels::clamp_all({data.elements}, {data.zero_point}, {min(six, INT8_MAX)}, {names.inputs[0]}, "
+        f"{names.output});"
+    )
+    return LayerCode(_HEADERS, (call,))
+
+
+def _check_reshape(case: Case) -> None:
+    data, output = case.input(0), case.output
+    require_activation(data, output)
+    require(data.dtype == output.dtype, f"turns {data.dtype} into {output.dtype}")
+
+
+def _emit_nothing(case: Case, names: Names) -> LayerCode:  # noqa: ARG001 (one signature for all)
+    return LayerCode((), ())
+
+
+def _first(case: Case) -> tuple[int, ...]:  # noqa: ARG001 (one signature for all)
+    return (0,)
+
+
+def _first_if_int8(case: Case) -> tuple[int, ...]:
+    return (0,) if case.input(0).dtype == case.output.dtype else ()
+
+
+ADD = Lowering(_check_add, _emit_add, in_place=_add_in_place)
+QUANTIZE = Lowering(_check_quantize, _emit_quantize, in_place=_first_if_int8)
+DEQUANTIZE = Lowering(_check_dequantize, _emit_dequantize)
+RELU = Lowering(_check_unary, _emit_relu, in_place=_first)
+RELU6 = Lowering(_check_unary, _emit_relu6, in_place=_first)
+RESHAPE = Lowering(_check_reshape, _emit_nothing, alias=True)

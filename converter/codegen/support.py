@@ -1,0 +1,67 @@
+"""What the ahead-of-time engine supports, and what it needs from the memory plan."""
+
+from __future__ import annotations
+
+from common.errors import ModelError
+from converter.codegen.lowering import elementwise, reductions, weighted
+from converter.codegen.lowering.case import Case, Lowering, UnsupportedError
+from converter.graph import Graph
+from converter.memory import EngineNeeds
+
+LOWERINGS: dict[str, Lowering] = {
+    "ADD": elementwise.ADD,
+    "AVERAGE_POOL_2D": reductions.AVERAGE_POOL_2D,
+    "CONV_2D": weighted.CONV_2D,
+    "DEPTHWISE_CONV_2D": weighted.DEPTHWISE_CONV_2D,
+    "DEQUANTIZE": elementwise.DEQUANTIZE,
+    "FULLY_CONNECTED": weighted.FULLY_CONNECTED,
+    "MAX_POOL_2D": reductions.MAX_POOL_2D,
+    "MEAN": reductions.MEAN,
+    "PAD": reductions.PAD,
+    "QUANTIZE": elementwise.QUANTIZE,
+    "RELU": elementwise.RELU,
+    "RELU6": elementwise.RELU6,
+    "RESHAPE": elementwise.RESHAPE,
+    "SOFTMAX": reductions.SOFTMAX,
+}
+
+
+def check_support(graph: Graph) -> None:
+    """Check that every operator can be lowered.
+
+    Raises:
+        ModelError: names the first operator that cannot, its layer and why, or the supported operators.
+    """
+    for operator in graph.operators:
+        what = f"{graph.name}: {operator.kind} in layer {operator.index} '{operator.name}'"
+        if operator.kind not in LOWERINGS:
+            raise ModelError(f"{what} is not supported; supported operators: {', '.join(LOWERINGS)}")
+        try:
+            LOWERINGS[operator.kind].check(Case(graph, operator))
+        except UnsupportedError as error:
+            raise ModelError(
+                f"{what} {error}; convert the model to int8 as TFLite's converter does"
+            ) from None
+
+
+def engine_needs(graph: Graph) -> EngineNeeds:
+    """Scratch memory, outputs that may replace an input in place, and aliases, of a supported graph."""
+    scratch, in_place, aliases = {}, {}, {}
+    for operator in graph.operators:
+        case, lowering = Case(graph, operator), LOWERINGS[operator.kind]
+        if lowering.alias:
+            aliases[operator.index] = operator.inputs[0]
+            continue
+        scratch[operator.index] = lowering.scratch(case)
+        dying = [
+            i for i in lowering.in_place(case) if _last_reader(graph, operator.inputs[i]) == operator.index
+        ]
+        if dying:
+            in_place[operator.index] = operator.inputs[dying[0]]
+    return EngineNeeds(scratch, in_place, aliases)
+
+
+def _last_reader(graph: Graph, tensor: int) -> int:
+    if tensor in graph.outputs:
+        return len(graph.operators)
+    return max(operator.index for operator in graph.operators if tensor in operator.inputs)

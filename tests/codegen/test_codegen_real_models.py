@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from oracle import assert_bit_exact, assert_equal, build, generated, interpreter, reference, run_sanitized
+from shared_data import shared_data
+
+MODELS = [
+    "ad01_int8",
+    "hello_world_int8",
+    "kws_ref_model",
+    "micro_speech_quantized",
+    "person_detect",
+    "pretrainedResnet_quant",
+    "vww_96_int8",
+]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_random_inputs_are_bit_exact(name: str, tmp_path: Path) -> None:
+    data = shared_data("models", f"{name}.tflite").read_bytes()
+    assert_bit_exact(data, tmp_path, rounds=20, seed=7)
+
+
+def test_real_speech_is_bit_exact_and_free_of_undefined_behaviour(tmp_path: Path) -> None:
+    data = shared_data("models", "kws_ref_model.tflite").read_bytes()
+    clips = np.load(shared_data("speech_commands", "mlperf_test_1000_mfcc_int8.npz"))
+    graph = generated(data, tmp_path)
+    runs = [[clip.reshape(graph.tensors[graph.inputs[0]].shape)] for clip in clips["x"][::40]]
+    oracle = interpreter(data)
+    for inputs, answer in zip(runs, run_sanitized(graph, tmp_path, runs), strict=True):
+        assert_equal(graph, answer, reference(oracle, inputs))
+
+
+def test_description_identifies_the_model(tmp_path: Path) -> None:
+    data = shared_data("models", "hello_world_int8.tflite").read_bytes()
+    _, model = build(data, tmp_path)
+    lines = dict(line.split("=", 1) for line in model.description.splitlines())
+    assert lines["engine"] == "aot"
+    assert lines["model_sha256"] == hashlib.sha256(data).hexdigest()
+    assert lines["ops"] == "FULLY_CONNECTED"
+    assert lines["layers"] == "3"
+    kind, shape, scale, zero_point = lines["input0"].split(":")
+    assert (kind, shape, zero_point) == ("int8", "1x1", "-128")
+    assert np.float32(scale) == np.float32(0.024480115622282028)
