@@ -1,0 +1,12 @@
+# The integer that `key` has in a board.toml; the keys asked for stand there once.
+function(read_board_value board_toml key result)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${board_toml})
+  file(STRINGS ${board_toml} lines REGEX "^${key} *= *[0-9_]+")
+  list(LENGTH lines count)
+  if(NOT count EQUAL 1)
+    message(FATAL_ERROR "${board_toml}: '${key}' stands there ${count} times, expected once.")
+  endif()
+  string(REGEX REPLACE "^${key} *= *([0-9_]+).*" "\\1" value ${lines})
+  string(REPLACE "_" "" value ${value})
+  set(${result} ${value} PARENT_SCOPE)
+endfunction()
