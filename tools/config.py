@@ -1,4 +1,4 @@
-"""The configuration of a run: TOML, validated, an unknown key is an error that names the nearest known one."""
+"""The configuration of a run: TOML, validated; an unknown key is an error that names the nearest known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any, Literal, get_args
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from common import files
 from common.errors import ConfigError
 from converter.board import board_names
 from trainer.config import DataConfig, ModelConfig, TrainConfig
@@ -89,9 +88,9 @@ def load_config(path: Path | None, overrides: Iterable[str] = ()) -> RunConfig:
     return config
 
 
-def save_config(config: RunConfig, path: Path) -> None:
-    """Write the resolved configuration; keys without a value are left out, for TOML has no null."""
-    files.write_text(path, tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
+def to_toml(config: RunConfig) -> str:
+    """The resolved configuration; keys without a value are left out, for TOML has no null."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import platform
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Literal
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from converter.board import board_names, load_board
 from tools.runs import REPOSITORY
@@ -18,6 +22,7 @@ from tools.runs import REPOSITORY
 class Finding:
     """One thing that was looked for; `fix` is the line to type where it is missing or wrong."""
 
+    kind: Literal["python", "package", "program", "data", "board"]
     name: str
     ok: bool
     required: bool
@@ -48,36 +53,40 @@ def examine() -> list[Finding]:
 def _python() -> Finding:
     version = platform.python_version()
     ok = version.startswith("3.11.")
-    return Finding("Python 3.11", ok, True, version, "" if ok else _APT + "python3.11 python3.11-venv")
+    return Finding(
+        "python", "Python 3.11", ok, True, version, "" if ok else _APT + "python3.11 python3.11-venv"
+    )
 
 
 def _packages() -> Iterator[Finding]:
-    pins = dict(
-        line.split("==", 1) for line in (REPOSITORY / "constraints.txt").read_text().split() if "==" in line
-    )
-    requirements = metadata.requires("tinyboost") or []
-    for requirement in requirements:
-        if "extra ==" in requirement:
+    pins = {}
+    for line in (REPOSITORY / "constraints.txt").read_text().split():
+        name, _, version = line.partition("==")
+        pins[canonicalize_name(name)] = version
+    for text in metadata.requires("tinyboost") or []:
+        requirement = Requirement(text)
+        if requirement.marker is not None:
             continue
-        name = re.split(r"[\s;<>=!\[]", requirement, maxsplit=1)[0]
+        name = canonicalize_name(requirement.name)
+        pinned = pins[name]
         fix = f"pip install -c {REPOSITORY / 'constraints.txt'} {name}"
         try:
-            version = metadata.version(name)
+            found = metadata.version(name)
         except metadata.PackageNotFoundError:
-            yield Finding(name, False, True, "not installed", fix)
+            yield Finding("package", name, False, True, "not installed", fix)
             continue
-        pinned = pins.get(name, "")
-        ok = version.split("+")[0] == pinned
-        yield Finding(name, ok, True, version if ok else f"{version}, tested with {pinned}", "" if ok else fix)
+        ok = Version(found).public == pinned
+        found = found if ok else f"{found}, tested with {pinned}"
+        yield Finding("package", name, ok, True, found, "" if ok else fix)
 
 
 def _programs() -> Iterator[Finding]:
     for name, (required, fix) in _PROGRAMS.items():
         path = shutil.which(name)
         if path is None:
-            yield Finding(name, False, required, "not found on PATH", fix)
+            yield Finding("program", name, False, required, "not found on PATH", fix)
         else:
-            yield Finding(name, True, required, _version_line(path))
+            yield Finding("program", name, True, required, _version_line(path))
 
 
 def _version_line(path: str) -> str:
@@ -97,8 +106,8 @@ def _fashion_mnist() -> Finding:
     try:
         load_dataset(DataConfig(name="fashion_mnist"))
     except UserError as error:
-        return Finding("Fashion-MNIST", False, False, str(error), _APT + "dataset-fashion-mnist")
-    return Finding("Fashion-MNIST", True, False, "readable")
+        return Finding("data", "Fashion-MNIST", False, False, str(error), _APT + "dataset-fashion-mnist")
+    return Finding("data", "Fashion-MNIST", True, False, "readable")
 
 
 def _boards() -> Iterator[Finding]:
@@ -109,4 +118,6 @@ def _boards() -> Iterator[Finding]:
         vendor, product = (int(part, 16) for part in board.probe.usb.split(":"))
         ports = [port.device for port in list_ports.comports() if (port.vid, port.pid) == (vendor, product)]
         found = ", ".join(ports) if ports else f"no probe {board.probe.usb} on USB"
-        yield Finding(board.title, bool(ports), False, found, "" if ports else "plug the board in (CN14)")
+        yield Finding(
+            "board", board.title, bool(ports), False, found, "" if ports else "plug the board in (CN14)"
+        )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +50,21 @@ class Evaluation:
         with files.atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **arrays)
 
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            ConfigError: the file is damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                found = dict(arrays)
+            names = tuple(str(name) for name in found.pop("class_names"))
+            return cls(**found, class_names=names)
+        except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile) as error:
+            raise ConfigError(f"{path}: damaged ({error}); delete it and run: tinyboost test") from None
+
 
 def evaluate_trained(run: RunFolder, graph: Graph, samples: int) -> Evaluation:
     """Evaluate the first `samples` images of the test split with torch and with tflite-micro."""
@@ -64,7 +80,7 @@ def evaluate_trained(run: RunFolder, graph: Graph, samples: int) -> Evaluation:
     images, labels = data.test_images[:samples], data.test_labels[:samples]
     normalised = normalise(images, data.mean, data.std)
     with torch.inference_mode():
-        logits = np.concatenate([network(batch).numpy() for batch in normalised.split(500)])
+        logits = np.concatenate([network(batch).numpy() for batch in torch.split(normalised, 500)])
     inputs = quantize_input(graph, normalised.permute(0, 2, 3, 1).numpy())
     return Evaluation(
         images=images,
@@ -76,9 +92,7 @@ def evaluate_trained(run: RunFolder, graph: Graph, samples: int) -> Evaluation:
     )
 
 
-def evaluate_given(
-    model: Path, graph: Graph, samples: int, source: Path | None, seed: int = 0
-) -> Evaluation:
+def evaluate_given(model: Path, graph: Graph, samples: int, source: Path | None, seed: int = 0) -> Evaluation:
     """Evaluate a user's own model on the inputs of a file, or on random int8 inputs where there is none.
 
     The file is .npy (int8 or float32 inputs) or .npz with `inputs` and optional `labels`, batch first, the

@@ -22,7 +22,16 @@ from common import files
 from common.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-_RECORDED_PACKAGES = ("tinyboost", "torch", "onnx", "onnx2tf", "tensorflow", "tflite-micro", "numpy", "unicorn")
+_RECORDED_PACKAGES = (
+    "tinyboost",
+    "torch",
+    "onnx",
+    "onnx2tf",
+    "tensorflow",
+    "tflite-micro",
+    "numpy",
+    "unicorn",
+)
 
 
 class StageRecord(BaseModel):
@@ -49,8 +58,10 @@ class Manifest(BaseModel):
 class RunFolder:
     """Paths of a run's artefacts and the record of its stages."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, config_text: str | None = None) -> None:
+        """`config_text`, the resolved configuration as TOML, is saved when a stage has ended well."""
         self.path = path
+        self._config_text = config_text
         self.config = path / "config.toml"
         self.manifest_file = path / "manifest.json"
         self.training = path / "train"
@@ -89,7 +100,9 @@ class RunFolder:
         try:
             return Manifest.model_validate_json(self.manifest_file.read_bytes())
         except ValidationError as error:
-            raise ConfigError(f"{self.manifest_file}: damaged ({error.errors()[0]['msg']}); delete it") from None
+            raise ConfigError(
+                f"{self.manifest_file}: damaged ({error.errors()[0]['msg']}); delete it"
+            ) from None
 
     def stage(
         self,
@@ -127,6 +140,8 @@ class RunFolder:
         )
         manifest = self.manifest()
         manifest.stages[name] = record
+        if self._config_text is not None:
+            files.write_text(self.config, self._config_text)
         files.write_text(self.manifest_file, manifest.model_dump_json(indent=2, by_alias=True) + "\n")
         return record, True
 
@@ -138,7 +153,8 @@ class RunFolder:
 
     def _unchanged(self, outputs: dict[str, str]) -> bool:
         return all(
-            (self.path / name).exists() and _digest(self.path / name) == digest for name, digest in outputs.items()
+            (self.path / name).exists() and _digest(self.path / name) == digest
+            for name, digest in outputs.items()
         )
 
 

@@ -10,10 +10,10 @@ from tools import console
 
 def main() -> None:
     """Run the command line and exit with its code; a user's mistake prints one line on stderr."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(execute(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:
+def execute(arguments: list[str]) -> int:
     """Run one command line and give its exit code."""
     from tools.cli.app import app
 
@@ -29,4 +29,3 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)
     return code if isinstance(code, int) else int(ExitCode.OK)
-

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from tools.cli import bench, build, check, convert, demo, doctor, report, run, test, train
+from tools.cli import build, check, convert, demo, doctor, report, run, test, train
 
 app = typer.Typer(
     name="tinyboost",
-    help="Train a tiny network better than its size, fit it into 320 KB, and prove on the board that it works.",
+    help="Train a tiny network better than its size, fit it into 320 KB, prove it on the board.",
     epilog="Exit codes: 0 ok, 1 a check failed, 2 usage or configuration, 3 over budget, 4 no board, 5 link, "
     "6 a tool is missing, 130 interrupted.",
     no_args_is_help=True,
@@ -25,7 +25,6 @@ for name, module in {
     "check": check,
     "build": build,
     "run": run,
-    "bench": bench,
     "test": test,
     "report": report,
 }.items():

@@ -15,10 +15,13 @@ import typer
 
 from common.errors import ExitCode, UserError
 from tools import console
+from tools.config import TargetName
 
 RunOption = Annotated[
     Path | None,
-    typer.Option("-o", "--run", metavar="DIR", help="Run folder. Default: runs/<name of the config or model>."),
+    typer.Option(
+        "-o", "--run", metavar="DIR", help="Run folder. Default: runs/<name of the config or model>."
+    ),
 ]
 ConfigOption = Annotated[
     Path | None,
@@ -27,6 +30,10 @@ ConfigOption = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a configuration key, e.g. train.epochs=3."),
+]
+TargetOption = Annotated[
+    TargetName | None,
+    typer.Option("--target", help="Where the image runs. Default: test.target of the configuration."),
 ]
 
 
@@ -39,14 +46,16 @@ class Outcome:
     exit_code: ExitCode = ExitCode.OK
 
 
-class Interrupted(UserError):
+class InterruptedByUserError(UserError):
     """The user pressed Ctrl-C."""
 
     exit_code = ExitCode.INTERRUPTED
 
 
 _COMMON = {
-    "verbose": Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say more (-vv: with sources).")],
+    "verbose": Annotated[
+        int, typer.Option("-v", "--verbose", count=True, help="Say more (-vv: with sources).")
+    ],
     "quiet": Annotated[bool, typer.Option("-q", "--quiet", help="Only results and errors.")],
     "as_json": Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")],
 }
@@ -62,7 +71,9 @@ def verb(function: Callable[..., Outcome]) -> Callable[..., None]:
         try:
             outcome = function(**arguments)
         except KeyboardInterrupt:
-            raise Interrupted("what was finished is kept; the same command goes on from there") from None
+            raise InterruptedByUserError(
+                "what was finished is kept; the same command goes on from there"
+            ) from None
         if as_json:
             sys.stdout.write(json.dumps({"schema": 1, **outcome.data}, indent=2, default=str) + "\n")
         else:
@@ -72,7 +83,9 @@ def verb(function: Callable[..., Outcome]) -> Callable[..., None]:
 
     own = inspect.signature(function, eval_str=True)
     common = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS[name], annotation=annotation)
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS[name], annotation=annotation
+        )
         for name, annotation in _COMMON.items()
     ]
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own.parameters.values()]

@@ -1,0 +1,80 @@
+"""`tinyboost check`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from common.errors import ExitCode
+from tools import console
+from tools.cli.setup import open_run
+from tools.cli.verb import ConfigOption, Outcome, RunOption, SetOption, verb
+
+if TYPE_CHECKING:
+    from converter.budget import Verdict
+
+
+@verb
+def command(
+    *,
+    model: Annotated[Path | None, typer.Argument(help="Your own int8 .tflite.", show_default=False)] = None,
+    config: ConfigOption = None,
+    run: RunOption = None,
+    overrides: SetOption = None,
+) -> Outcome:
+    """Check operators, RAM and flash against the board, before any build. Exit code 3 when over budget.
+
+    \b
+    Examples:
+      tinyboost check -o runs/demo
+      tinyboost check net_int8.tflite
+      tinyboost check net_int8.tflite --json
+    """
+    from tools import stages
+
+    folder, resolved = open_run(run, config=config, overrides=overrides, model=model)
+    if model is not None:
+        stages.convert_given(folder, model, None)
+    verdict = stages.check(folder, resolved)
+    return Outcome(
+        {"fits": verdict.fits, **asdict(verdict)},
+        lambda: show_verdict(verdict),
+        ExitCode.OK if verdict.fits else ExitCode.OVER_BUDGET,
+    )
+
+
+def show_verdict(verdict: Verdict) -> None:
+    """Print the per-layer table, the peak and the verdict."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "op", "layer"):
+        table.add_column(heading, overflow="ellipsis", no_wrap=True)
+    for heading in ("MACs", "weights", "live RAM"):
+        table.add_column(heading, justify="right")
+    for layer in verdict.layers:
+        table.add_row(
+            str(layer.index),
+            layer.op,
+            layer.name,
+            f"{layer.macs:,}",
+            f"{layer.weights_bytes:,}",
+            f"{layer.live_bytes:,}",
+            style="bold" if layer.index == verdict.peak else None,
+        )
+    console.out.print(table)
+    peak = verdict.layers[verdict.peak]
+    tensors = ", ".join(f"{tensor.name} {tensor.nbytes:,}" for tensor in verdict.peak_tensors)
+    ram, flash = verdict.ram, verdict.flash
+    console.out.print(f"peak     layer {peak.index} {peak.op} '{peak.name}': {tensors}", markup=False)
+    console.out.print(
+        f"RAM      {ram.total:,} of {ram.budget:,} bytes "
+        f"(arena {ram.arena:,}, .data/.bss about {ram.data_bss:,}, stack reserve {ram.stack:,})"
+    )
+    console.out.print(
+        f"flash    {flash.total:,} of {flash.budget:,} bytes "
+        f"(weights {flash.weights:,}, code about {flash.code:,})"
+    )
+    console.out.print(verdict.problem or f"{verdict.model} fits {verdict.board}", markup=False)

@@ -1,0 +1,52 @@
+"""`tinyboost train`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tools import console
+from tools.cli.setup import open_run
+from tools.cli.verb import ConfigOption, Outcome, RunOption, SetOption, verb
+
+
+@verb
+def command(
+    *,
+    config: ConfigOption = None,
+    run: RunOption = None,
+    overrides: SetOption = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Override train.epochs.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Override train.seed.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+) -> Outcome:
+    """Train a tiny network, plain or inside wider ones (NetAug).
+
+    Writes train/model.safetensors, train/model.json, train/log.csv and TensorBoard logs into the run folder.
+    A training that was interrupted goes on with --resume and ends with the same weights.
+
+    \b
+    Examples:
+      tinyboost train -c examples/demo.toml
+      tinyboost train -c examples/demo.toml -o runs/plain --set train.method=plain
+      tinyboost train -c examples/demo.toml --resume
+    """
+    from tools.stages import train
+
+    extra = [
+        f"train.{key}={value}" for key, value in (("epochs", epochs), ("seed", seed)) if value is not None
+    ]
+    folder, resolved = open_run(run, config=config, overrides=[*(overrides or []), *extra])
+    record = train(folder, resolved, resume=resume)
+
+    def show() -> None:
+        result = record.result
+        console.out.print(
+            f"top-1 {result['accuracy']:.2%} on the test split, {result['train_accuracy']:.2%} on the "
+            f"training split, {result['parameters']:,} parameters, {result['macs']:,} MACs, "
+            f"{record.seconds:.0f} s"
+        )
+        console.out.print(f"{folder.training / 'model.safetensors'}")
+
+    return Outcome({"run": str(folder.path), **record.result, "seconds": record.seconds}, show)
