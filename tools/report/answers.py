@@ -20,7 +20,11 @@ from tools.results import BoardResults
 
 @dataclass(frozen=True)
 class Answers:
-    """Predicted classes int64 [N] of the N samples that the target answered; labels are -1 where unknown."""
+    """Predicted classes int64 [N] of the N samples that the target answered; labels are -1 where unknown.
+
+    output_mismatches: samples whose output bytes differ between the target and the int8 host; images: uint8
+    [>= N, H, W, C] or None.
+    """
 
     labels: Labels
     int8: Labels
@@ -28,7 +32,7 @@ class Answers:
     float_model: Labels | None
     images: npt.NDArray[np.uint8] | None
     classes: tuple[str, ...]
-    available: int
+    output_mismatches: int
 
     @classmethod
     def read(cls, path: Path, results: BoardResults) -> Self:
@@ -37,20 +41,18 @@ class Answers:
             with np.load(path, allow_pickle=False) as arrays:
                 found = dict(arrays)
             number = len(results.predictions)
-            available = len(found["labels"])
-            if number > available:
-                raise ConfigError(
-                    f"{path}: holds {available} samples, the target answered {number}; "
-                    "run the test again: tinyboost test"
-                )
+            expected = found["int8_outputs"][:number].reshape(number, -1)
+            outputs = np.array(results.outputs, np.int64).reshape(number, -1)
+            if len(expected) < number or outputs.shape != expected.shape:
+                raise ConfigError(f"{path}: its samples are not those that the target answered; test again")
             return cls(
                 labels=found["labels"][:number].astype(np.int64),
-                int8=_classes(found["int8_outputs"][:number]),
+                int8=_classes(expected),
                 board=np.array(results.predictions, np.int64),
                 float_model=_classes(found["float_logits"][:number]) if "float_logits" in found else None,
                 images=_displayable(found.get("images")),
                 classes=tuple(printable(str(name)) for name in found["class_names"]),
-                available=available,
+                output_mismatches=int((outputs != expected).any(axis=1).sum()),
             )
         except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
             raise ConfigError(f"{path}: damaged ({error}); delete it and run: tinyboost test") from None

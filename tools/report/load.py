@@ -67,7 +67,7 @@ def build_report(folder: Path) -> Report:
             answers.score(answers.float_model), answers.score(answers.int8), answers.score(answers.board)
         ),
         mismatches=len(different),
-        output_mismatches=results.output_mismatches,
+        output_mismatches=answers.output_mismatches,
         quantization_changes=(
             None if answers.float_model is None else len(differing(answers.float_model, answers.int8))
         ),
@@ -197,7 +197,7 @@ def _warnings(results: BoardResults, answers: Answers) -> tuple[str, ...]:
     answered, asked = len(answers.board), max(results.samples, len(answers.board))
     if not results.complete:
         warnings.append(
-            f"the run was interrupted after {count(answered)} of {count(asked)} samples; test resumes it"
+            f"interrupted after {count(answered)} of {count(asked)} samples; tinyboost test goes on"
         )
     if results.image is None:
         warnings.append("RAM and flash are the plan's estimates: the host build is no image of the chip")
