@@ -11,6 +11,11 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
+def line(text: str) -> None:
+    """Print one line of a result as it is, however long."""
+    out.print(text, markup=False, soft_wrap=True)
+
+
 def set_up_logging(verbosity: int) -> None:
     """Log to stderr: -1 errors only, 0 what the stages do, 1 and more everything, with timestamps."""
     level = {-1: logging.ERROR, 0: logging.INFO}.get(verbosity, logging.DEBUG)

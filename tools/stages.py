@@ -118,12 +118,14 @@ def check(run: RunFolder, config: RunConfig) -> Verdict:
     from converter.budget import check_budget
     from converter.codegen import check_support, engine_needs
     from converter.memory import plan_memory
+    from converter.quantize import check_quantized
 
     graph = load_model(run)
     board = load_board(config.board.name)
     verdicts: list[Verdict] = []
 
     def work() -> None:
+        check_quantized(graph)
         check_support(graph)
         plan = plan_memory(graph, engine_needs(graph))
         verdicts.append(check_budget(graph, plan, board))

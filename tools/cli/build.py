@@ -45,7 +45,7 @@ def command(
     memory = image_memory(image, load_board(resolved.board.name))
 
     def show() -> None:
-        console.out.print(
+        console.line(
             f"{image}: flash {memory.flash.total:,} of {memory.flash.budget:,} bytes "
             f"(weights {memory.weights:,}, code {memory.code:,}), "
             f"arena {memory.arena:,}, .data/.bss {memory.data + memory.bss:,}"

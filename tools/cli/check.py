@@ -68,13 +68,13 @@ def show_verdict(verdict: Verdict) -> None:
     peak = verdict.layers[verdict.peak]
     tensors = ", ".join(f"{tensor.name} {tensor.nbytes:,}" for tensor in verdict.peak_tensors)
     ram, flash = verdict.ram, verdict.flash
-    console.out.print(f"peak     layer {peak.index} {peak.op} '{peak.name}': {tensors}", markup=False)
-    console.out.print(
+    console.line(f"peak     layer {peak.index} {peak.op} '{peak.name}': {tensors}")
+    console.line(
         f"RAM      {ram.total:,} of {ram.budget:,} bytes "
         f"(arena {ram.arena:,}, .data/.bss about {ram.data_bss:,}, stack reserve {ram.stack:,})"
     )
-    console.out.print(
+    console.line(
         f"flash    {flash.total:,} of {flash.budget:,} bytes "
         f"(weights {flash.weights:,}, code about {flash.code:,})"
     )
-    console.out.print(verdict.problem or f"{verdict.model} fits {verdict.board}", markup=False)
+    console.line(verdict.problem or f"{verdict.model} fits {verdict.board}")

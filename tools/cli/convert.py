@@ -44,7 +44,7 @@ def command(
     size = folder.tflite.stat().st_size
 
     def show() -> None:
-        console.out.print(f"{folder.tflite}: {size:,} bytes, int8 in and out, {record.seconds:.0f} s")
+        console.line(f"{folder.tflite}: {size:,} bytes, int8 in and out, {record.seconds:.0f} s")
 
     data = {"model": str(folder.tflite), "bytes": size, "sha256": record.outputs["model.tflite"]}
     return Outcome({**data, "seconds": record.seconds}, show)

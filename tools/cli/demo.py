@@ -41,7 +41,7 @@ def command(config: ConfigOption = None, run: RunOption = None, overrides: SetOp
         from tools.report import print_table
 
         print_table(content, console.out)
-        console.out.print(f"report: {folder.report_page}")
+        console.line(f"report: {folder.report_page}")
 
     data = {
         "run": str(folder.path),

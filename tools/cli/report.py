@@ -25,6 +25,6 @@ def command(run: RunOption = None) -> Outcome:
         from tools.report import print_table
 
         print_table(content, console.out)
-        console.out.print(f"{folder.report_page}")
+        console.line(f"{folder.report_page}")
 
     return Outcome(machine.model_dump(mode="json", by_alias=True), show)

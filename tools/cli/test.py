@@ -53,6 +53,6 @@ def command(
     }
     return Outcome(
         data,
-        lambda: console.out.print(f"{'all passed' if passed else 'FAILED'} on {chosen}: {folder.junit}"),
+        lambda: console.line(f"{'all passed' if passed else 'FAILED'} on {chosen}: {folder.junit}"),
         ExitCode.OK if passed else ExitCode.CHECK_FAILED,
     )

@@ -42,11 +42,11 @@ def command(
 
     def show() -> None:
         result = record.result
-        console.out.print(
+        console.line(
             f"top-1 {result['accuracy']:.2%} on the test split, {result['train_accuracy']:.2%} on the "
             f"training split, {result['parameters']:,} parameters, {result['macs']:,} MACs, "
             f"{record.seconds:.0f} s"
         )
-        console.out.print(f"{folder.training / 'model.safetensors'}")
+        console.line(f"{folder.training / 'model.safetensors'}")
 
     return Outcome({"run": str(folder.path), **record.result, "seconds": record.seconds}, show)
