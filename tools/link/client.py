@@ -250,6 +250,15 @@ class Link:
         """
         return self._ask(kind, payload, f"sending a message of type 0x{kind:02x}")
 
+    def exchange(self, frame: Frame) -> Frame | None:
+        """Send a frame once, as it is, and return what answers its number: for tests of the protocol itself.
+
+        Raises:
+            LinkError: the port went away.
+        """
+        self._port.write(encode(frame))
+        return self._await(frame.type, frame.sequence, time.monotonic() + self._timeout)
+
     def send_raw(self, data: bytes) -> None:
         """Send bytes as they are and a delimiter after them: for tests of the protocol itself.
 
