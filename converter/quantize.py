@@ -51,7 +51,8 @@ def quantize_onnx(onnx_path: Path, calibration: npt.NDArray[np.float32], out_pat
         try:
             run_worker("converter.quantize_worker", [json.dumps(job)], log_path, TIMEOUT_S)
         except WorkerError as error:
-            raise ModelError(f"{onnx_path}: {error} (all output: {log_path})") from None
+            log.info("the converters' output is in %s", log_path)
+            raise ModelError(f"{onnx_path}: {error}") from None
         data = converted.read_bytes()
     graph = parse_graph(data, onnx_path.name)
     check_quantized(graph)

@@ -7,9 +7,12 @@ the last line that it prints.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,12 +24,17 @@ import onnx
 from common.errors import ModelError
 from converter.onnx_model import OnnxInput, load_onnx, pool_global_means
 from converter.rename import with_onnx_names
+from converter.workers import REFUSED
 
 _Samples = npt.NDArray[np.float32]
 
 
 def main(job: dict[str, Any]) -> None:
-    """Convert one model."""
+    """Convert one model.
+
+    Raises:
+        ModelError: the model, or its conversion, is refused.
+    """
     model, source = load_onnx(Path(job["onnx"]))
     calibration = _channels_last(np.load(job["calibration"], allow_pickle=False), source)
     pool_global_means(model)
@@ -34,8 +42,27 @@ def main(job: dict[str, Any]) -> None:
     os.chdir(job["folder"])
     copy = Path("model.onnx")
     onnx.save(model, copy)
-    converted = _quantize(_to_keras(copy, calibration), calibration)
+    with _explained("onnx2tf cannot convert it to TensorFlow"):
+        keras = _to_keras(copy, calibration)
+    with _explained("TensorFlow cannot convert it to int8 TFLite"):
+        converted = _quantize(keras, calibration)
     Path(job["tflite"]).write_bytes(with_onnx_names(converted, model))
+
+
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn whatever a converter raises into one line; the traceback is printed before."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        select = re.search(r"(?:TF Select|Custom) ops: (.*)", str(error))
+        if select:
+            raise ModelError(f"{what}: TFLite has no operator for {select[1]}") from None
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ModelError(f"{what}: {' '.join(lines[:2])[:300]}") from None
 
 
 def _channels_last(samples: _Samples, source: OnnxInput) -> _Samples:
@@ -81,4 +108,5 @@ if __name__ == "__main__":
     try:
         main(json.loads(sys.argv[1]))
     except ModelError as error:
-        sys.exit(str(error))
+        print(error, flush=True)  # noqa: T201 (the answer to the parent process)
+        sys.exit(REFUSED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 _NOISE = ("Traceback", "During handling", "The above exception", "File ", "WARNING", "INFO", "I0", "W0")
+
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+# Exit code of a worker whose last line is the reason, in our words.
+REFUSED = 3
 
 
 class WorkerError(Exception):
@@ -45,13 +52,16 @@ def run_worker(module: str, arguments: Sequence[str], log: Path, timeout_s: floa
             raise WorkerError(f"no answer within {timeout_s:.0f} s") from None
     if process.returncode < 0:
         raise WorkerError(f"crashed ({signal.Signals(-process.returncode).name})")
+    text = log.read_text(errors="replace")
+    if process.returncode == REFUSED:
+        raise WorkerError(text.strip().splitlines()[-1])
     if process.returncode > 0:
-        raise WorkerError(last_telling_line(log.read_text(errors="replace")))
+        raise WorkerError(last_telling_line(text))
 
 
 def last_telling_line(text: str) -> str:
     """The last line of a program's output that is neither empty nor known noise."""
-    for line in reversed(text.splitlines()):
+    for line in reversed(_COLOUR.sub("", text).splitlines()):
         stripped = line.strip()
         if len(stripped) > 3 and not stripped.startswith(_NOISE):
             return "".join(c for c in stripped if c.isprintable())[:300]
