@@ -1,8 +1,7 @@
-"""What an ELF image says of itself: how much memory it takes, and which function lies where."""
+"""How much of each memory an ELF image takes."""
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,47 +50,6 @@ def image_memory(elf: Path, board: Board) -> ImageMemory:
         bss=sum(in_ram.values()),
         regions={region.name: RegionUse(used=used[region.name], size=region.size) for region in board.ram},
     )
-
-
-class Functions:
-    """Names of an image's functions by address."""
-
-    def __init__(self, elf: Path) -> None:
-        """Read the symbols of `elf`.
-
-        Raises:
-            ConfigError: the file is absent or no ELF image.
-        """
-        with _open_elf(elf) as file:
-            found = sorted(
-                (symbol["st_value"] & ~1, symbol["st_size"], readable_name(symbol.name))
-                for symbol in _symbols(file)
-                if symbol["st_info"]["type"] == "STT_FUNC"
-            )
-        self._starts = [start for start, _, _ in found]
-        self._found = found
-
-    def name_at(self, address: int) -> str | None:
-        """Name of the function around `address`, None where there is none."""
-        index = bisect.bisect_right(self._starts, address) - 1
-        if index < 0:
-            return None
-        start, size, name = self._found[index]
-        return name if address < start + max(size, 2) else None
-
-
-def readable_name(mangled: str) -> str:
-    """A C++ name without arguments and templates (Itanium C++ ABI, 5.1): `_ZN1a3fooEv` is `a::foo`."""
-    if not mangled.startswith("_Z"):
-        return mangled
-    rest = mangled.removeprefix("_Z").removeprefix("L").removeprefix("N").lstrip("rVK")
-    parts = []
-    while rest[:1].isdigit():
-        digits = len(rest) - len(rest.lstrip("0123456789"))
-        length = int(rest[:digits])
-        parts.append(rest[digits : digits + length])
-        rest = rest[digits + length :].removeprefix("L")
-    return "::".join(part for part in parts if part != "_GLOBAL__N_1") or mangled
 
 
 @contextmanager

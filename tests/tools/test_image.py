@@ -8,7 +8,7 @@ import pytest
 
 from common.errors import ConfigError
 from converter.board import load_board
-from tools.image import Functions, image_memory, readable_name
+from tools.image import image_memory
 
 MODEL = """
 #include <stdint.h>
@@ -82,38 +82,6 @@ def test_ram_counts_the_measured_stack_or_its_reservation(elf: Path) -> None:
     assert memory.ram().total == 70_000 + 420 + 4096
     assert memory.ram(stack_used=900).total == 70_000 + 420 + 900
     assert memory.ram().budget == 320 * 1024
-
-
-def test_functions_are_found_by_any_address_in_them(elf: Path) -> None:
-    functions = Functions(elf)
-    symbols = subprocess.run(
-        ["arm-none-eabi-nm", "-S", "-C", elf], capture_output=True, text=True, check=True
-    ).stdout
-    rows = [line.split(maxsplit=3) for line in symbols.splitlines() if line.count(" ") >= 3]
-    checked = 0
-    for start, size, kind, name in rows:
-        if kind == "T":
-            inside = int(start, 16) + int(size, 16) - 2
-            assert functions.name_at(int(start, 16)) == functions.name_at(inside) == name.split("(")[0]
-            checked += 1
-    assert checked == 3
-    assert functions.name_at(0x20000000) is None
-    assert functions.name_at(0) is None
-
-
-@pytest.mark.parametrize(
-    ("mangled", "name"),
-    [
-        ("Reset_Handler", "Reset_Handler"),
-        ("_Z4mainiPPc", "main"),
-        ("_ZN9tinyboost6engine12_GLOBAL__N_17layer_3Ev", "tinyboost::engine::layer_3"),
-        ("_ZNK9tinyboost7Harness5startEv", "tinyboost::Harness::start"),
-        ("_ZL5localv", "local"),
-        ("_ZdlPv", "_ZdlPv"),
-    ],
-)
-def test_readable_names(mangled: str, name: str) -> None:
-    assert readable_name(mangled) == name
 
 
 def test_damaged_images_are_refused(elf: Path, tmp_path: Path) -> None:

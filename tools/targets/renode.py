@@ -11,11 +11,11 @@ from pathlib import Path
 
 from common.errors import LinkError
 from converter.board import Board
-from tools.image import Functions
 from tools.programs import need_program
 from tools.runs import REPOSITORY
 from tools.targets.process import last_words, running
 from tools.targets.target import Target
+from tools.virtual_board.image import load_image
 
 SCRIPT = REPOSITORY / "board_tests" / "renode" / "f746.resc"
 _START_SECONDS = 60.0
@@ -39,7 +39,7 @@ def open_renode(board: Board, image: Path) -> Iterator[Target]:
         LinkError: Renode does not start, or it died.
     """
     renode = need_program("renode")
-    symbol = Functions(image).name_at
+    symbol = load_image(board, image).name_at
     uart_port, monitor_port = _free_ports()
     log = image.with_name("renode.log")
     command = renode_command(renode, image, uart_port, monitor_port)

@@ -10,8 +10,8 @@ from serial.tools import list_ports
 
 from common.errors import NoBoardError
 from converter.board import Board
-from tools.image import Functions
 from tools.targets.target import Target
+from tools.virtual_board.image import load_image
 
 
 def find_port(board: Board) -> str:
@@ -43,4 +43,6 @@ def open_silicon(board: Board, image: Path, port: str | None) -> Iterator[Target
         NoBoardError: no board is plugged in, or several are and none was chosen.
         ConfigError: the image is absent or damaged.
     """
-    yield Target("board", port or find_port(board), "cycles", board.uart.baud, Functions(image).name_at)
+    yield Target(
+        "board", port or find_port(board), "cycles", board.uart.baud, load_image(board, image).name_at
+    )

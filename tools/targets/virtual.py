@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from converter.board import Board
-from tools.image import Functions
 from tools.targets.target import Target
+from tools.virtual_board.image import load_image
 from tools.virtual_board.server import VirtualBoardServer
 
 
@@ -19,6 +19,6 @@ def open_virtual(board: Board, image: Path) -> Iterator[Target]:
     Raises:
         ConfigError: the image is absent or damaged.
     """
-    symbol = Functions(image).name_at
+    symbol = load_image(board, image).name_at
     with VirtualBoardServer(board, image) as server:
         yield Target("virtual", server.url, "instructions", board.uart.baud, symbol)
