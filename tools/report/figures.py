@@ -34,11 +34,11 @@ def memory_plan(plan: MemoryPlan) -> Markup:
         for number, tensor in enumerate(plan.tensors):
             gid = f"tensor-{number}"
             at_peak = tensor.first <= plan.peak <= tensor.last
+            place = (tensor.first - 0.5, tensor.offset), tensor.last - tensor.first + 1, tensor.size
+            axes.add_patch(Rectangle(*place, color=colour("paper"), linewidth=0))
             axes.add_patch(
                 Rectangle(
-                    (tensor.first - 0.5, tensor.offset),
-                    tensor.last - tensor.first + 1,
-                    tensor.size,
+                    *place,
                     facecolor=_ROLES[tensor.role],
                     edgecolor=colour("paper"),
                     linewidth=1,

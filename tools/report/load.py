@@ -58,7 +58,7 @@ def build_report(folder: Path) -> Report:
     different = differing(answers.int8, answers.board)
     return Report(
         name=printable(folder.resolve().name),
-        model=printable(results.description.get("model", verdict.model)),
+        model=_model(manifest),
         board=board.title,
         target=results.target,
         engine=printable(results.description.get("engine", "unknown")),
@@ -110,6 +110,14 @@ def _require_same_model(run: RunFolder, graph: Graph, results: BoardResults) -> 
             f"{run.board_results}: answers of another model ({answered[:12]}…) than {run.tflite} "
             f"({graph.sha256[:12]}…); run: tinyboost test -o {run.path}"
         )
+
+
+def _model(manifest: Manifest) -> str:
+    """What the model is known by: the user's own file, or the network that was trained."""
+    configs = {name: record.config for name, record in manifest.stages.items()}
+    source = configs.get("convert", {}).get("source")
+    network = configs.get("train", {}).get("model", {}).get("name", "model.tflite")
+    return printable(Path(source).name if source else str(network))
 
 
 def _timing(results: BoardResults, board: Board) -> Timing:

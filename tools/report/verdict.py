@@ -31,29 +31,23 @@ def headline(report: Report) -> str:
     failures = [check.text for check in checks(report) if not check.passed]
     if failures:
         return f"{failures[0]}."
+    where, ram = TARGET_TITLES[report.target], kilobytes(report.ram.total)
     top1 = report.accuracy.board.top1
-    reached = (
-        f"{percent(top1)} top-1"
-        if top1 is not None
-        else f"the host's answers to {count(report.samples)} samples"
-    )
-    return f"{reached} on the {TARGET_TITLES[report.target]} in {kilobytes(report.ram.total)} of RAM."
+    if top1 is None:
+        return f"The {where} answers as the reference does, in {ram} of RAM."
+    return f"{percent(top1)} top-1 on the {where}, in {ram} of RAM."
 
 
 def _agreement(report: Report) -> Check:
     where, samples = TARGET_TITLES[report.target], count(report.samples)
     if report.mismatches:
-        return Check(
-            False, f"The {where} and the host disagree on {count(report.mismatches)} of {samples} samples"
-        )
+        differing = count(report.mismatches)
+        return Check(False, f"The {where} and tflite-micro disagree on {differing} of {samples} samples")
     if report.output_mismatches:
-        return Check(
-            True,
-            f"The {where} predicts as the host does on all {samples} samples; "
-            f"outputs differ in {count(report.output_mismatches)}",
-        )
+        same = f"The {where} predicts what tflite-micro does on all {samples} samples"
+        return Check(True, f"{same}; outputs differ in {count(report.output_mismatches)}")
     exact = "bit for bit" if report.output_mismatches == 0 else "by predicted class"
-    return Check(True, f"The {where} answers as the host does on all {samples} samples, {exact}")
+    return Check(True, f"The {where} answers as tflite-micro does on all {samples} samples, {exact}")
 
 
 def _budget(report: Report) -> tuple[Check, Check]:

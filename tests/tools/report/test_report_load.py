@@ -151,6 +151,14 @@ def test_report_of_a_run(run):
     assert report.warnings == ()
 
 
+def test_the_model_is_known_by_what_it_was_made_from(run):
+    assert build_report(run.path).model == "model.tflite"
+    run.stage("train", lambda: None, config={"model": {"name": "mcunet"}}, outputs=[])
+    assert build_report(run.path).model == "mcunet"
+    run.stage("convert", lambda: None, config={"source": "/models/kws.tflite"}, outputs=[run.tflite])
+    assert build_report(run.path).model == "kws.tflite"
+
+
 def test_plan_shows_roles_and_shares_counted_once(run):
     plan = build_report(run.path).plan
     assert plan is not None

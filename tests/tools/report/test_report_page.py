@@ -192,14 +192,14 @@ def test_page_of_a_users_own_model():
     text = read(report).text
     for heading in ("Training", "Confusion", "Samples", "Stages"):
         assert heading not in text
-    assert "the host's answers to 1,000 samples on the virtual board" in text
+    assert "The virtual board answers as the reference does, in 51.8 KB of RAM." in text
     assert not re.search(r"\bnan\b", text)
 
 
 def test_page_lists_where_host_and_board_differ():
     differences = (Sample(17, int8=3, board=5, label=3, float_model=3),)
     reader = read(make_report(mismatches=60, output_mismatches=60, differences=differences))
-    assert "The virtual board and the host disagree on 60 of 1,000 samples." in reader.text
+    assert "The virtual board and tflite-micro disagree on 60 of 1,000 samples." in reader.text
     assert "17 cat cat cat dog" in reader.text
     assert "The first 1 of 60." in reader.text
 
