@@ -203,11 +203,13 @@ def test(run: RunFolder, config: RunConfig, target: TargetName, options: Sequenc
     """Run the board tests against `target`: `board.json` and `junit.xml`. Gives whether all passed.
 
     Raises:
+        ConfigError: the image is not built yet.
         NoBoardError: the target is a board and none is there.
         LinkError: pytest could not run the suite.
     """
     from tools.suite import run_suite
 
+    image_of(run, target, load_board(config.board.name))
     passed: list[bool] = []
 
     def work() -> None:
