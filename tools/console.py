@@ -19,10 +19,17 @@ def line(text: str) -> None:
 def set_up_logging(verbosity: int) -> None:
     """Log to stderr: -1 errors only, 0 what the stages do, 1 and more everything, with timestamps."""
     level = {-1: logging.ERROR, 0: logging.INFO}.get(verbosity, logging.DEBUG)
-    handler = RichHandler(
-        console=err, show_time=verbosity > 0, show_level=verbosity > 0, show_path=verbosity > 1, markup=False
-    )
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler: logging.Handler
+    if err.is_terminal:
+        handler = RichHandler(
+            console=err, show_time=verbosity > 0, show_level=verbosity > 0, show_path=verbosity > 1
+        )
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(
+            logging.Formatter("%(levelname)s %(name)s: %(message)s" if verbosity > 0 else None)
+        )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for package in ("common", "trainer", "converter", "tools", "board_tests"):
         logging.getLogger(package).setLevel(level)
