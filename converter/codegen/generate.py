@@ -61,6 +61,7 @@ class _Layer:
     headers: tuple[str, ...]
     statements: tuple[str, ...]
     arrays: tuple[Array, ...]
+    declarations: tuple[str, ...]
 
 
 def generate(graph: Graph, plan: MemoryPlan, folder: Path) -> GeneratedModel:
@@ -121,7 +122,7 @@ def _layer(graph: Graph, operator: Operator, plan: MemoryPlan) -> _Layer:
     )
     code: LayerCode = LOWERINGS[operator.kind].emit(Case(graph, operator), names)
     function = f"layer_{operator.index}_{operator.kind.lower()}"
-    return _Layer(operator.kind, operator.name, function, prefix, code.headers, code.statements, code.arrays)
+    return _Layer(operator.kind, operator.name, function, prefix, code.headers, code.statements, code.arrays, code.declarations)
 
 
 def _pointer(graph: Graph, tensor: int, plan: MemoryPlan, constant: str, qualifier: str = "") -> str:

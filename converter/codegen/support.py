@@ -11,10 +11,10 @@ from converter.memory import EngineNeeds
 LOWERINGS: dict[str, Lowering] = {
     "ADD": elementwise.ADD,
     "AVERAGE_POOL_2D": reductions.AVERAGE_POOL_2D,
-    "CONV_2D": weighted.CONV_2D,
-    "DEPTHWISE_CONV_2D": weighted.DEPTHWISE_CONV_2D,
+    "CONV_2D": weighted.CONVOLUTION,
+    "DEPTHWISE_CONV_2D": weighted.CONVOLUTION,
     "DEQUANTIZE": elementwise.DEQUANTIZE,
-    "FULLY_CONNECTED": weighted.FULLY_CONNECTED,
+    "FULLY_CONNECTED": weighted.CONVOLUTION,
     "MAX_POOL_2D": reductions.MAX_POOL_2D,
     "MEAN": reductions.MEAN,
     "PAD": reductions.PAD,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -80,11 +80,12 @@ class Names:
 
 @dataclass(frozen=True)
 class LayerCode:
-    """Generated code of a layer: kernel headers, constants, and statements of its function."""
+    """Generated code of a layer: kernel headers, statements of its function, constants, declarations."""
 
     headers: tuple[str, ...]
     statements: tuple[str, ...]
-    arrays: tuple[Array, ...] = field(default=())
+    arrays: tuple[Array, ...] = ()
+    declarations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,123 @@
+"""Convolutions by `pair_matmul`: the weights of two output channels share 16-bit lanes.
+
+See firmware/kernels/pair_matmul.h for the arithmetic and the layout of the stream.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from converter.codegen.lowering.case import Array, LayerCode, Names
+from converter.codegen.lowering.convolution import Convolution, Integers, Strategy
+from converter.codegen.lowering.fast_scale import FastScale, clamping, fast_scales
+
+_BLOCK = 3  # kBlock of conv2d.h
+_MAX_B = 1 << 23
+_SXTB16_ORDER = [0, 2, 1, 3]
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def _fits(conv: Convolution) -> bool:
+    window = conv.window
+    if window.batches != 1 or window.dilations != (1, 1) or conv.depth != conv.channels_in:
+        return False
+    low, high = conv.extremes
+    second = slice(1, None, 2)
+    bounded = (low[second] > -_MAX_B).all() and (high[second] < _MAX_B).all()
+    return bool(bounded and (conv.weights >= -127).all() and fast_scales(conv) is not None)
+
+
+def _is_pointwise(conv: Convolution) -> bool:
+    window = conv.window
+    return window.kernel == (1, 1) and window.strides == (1, 1) and window.padding == (0, 0)
+
+
+def _column(conv: Convolution) -> int:
+    """Elements from one column of the band to the next."""
+    return _round_up(conv.window.kernel[0] * conv.depth, 4 if conv.depth % 4 == 0 else 2)
+
+
+def _scratch(conv: Convolution) -> int:
+    window = conv.window
+    if _is_pointwise(conv):
+        pixels = window.size_out[0] * window.size_out[1]
+        return 2 * min(pixels, _BLOCK) * _round_up(conv.depth, 4)
+    column, width = _column(conv), window.kernel[1]
+    columns = (window.size_out[1] - 1) * window.strides[1] + width
+    return 2 * (columns * column + _round_up(width * column, 4) - width * column)
+
+
+def _in_place(conv: Convolution) -> bool:
+    if _is_pointwise(conv):
+        return True
+    window = conv.window
+    row_in, row_out = window.size_in[1] * conv.channels_in, window.size_out[1] * conv.channels
+    for y in range(window.size_out[0]):
+        rows_read = y * window.strides[0] - window.padding[0] + window.kernel[0]
+        if rows_read < window.size_in[0] and (y + 1) * row_out > rows_read * row_in:
+            return False
+    return True
+
+
+def _ordered_weights(conv: Convolution) -> Integers:
+    """Weights [channels, depth] in the order of the activations in scratch, zeros where those have gaps."""
+    channels, height, width, depth = conv.weights.shape
+    weights = conv.weights
+    if depth % 4 == 0:
+        groups = weights.reshape(channels, height, width, depth // 4, 4)
+        weights = groups[..., _SXTB16_ORDER].reshape(weights.shape)
+    if _is_pointwise(conv):
+        flat = weights.reshape(channels, depth)
+    else:
+        columns = weights.transpose(0, 2, 1, 3).reshape(channels, width, height * depth)
+        gap = _column(conv) - height * depth
+        flat = np.pad(columns, ((0, 0), (0, 0), (0, gap))).reshape(channels, -1)
+    return np.pad(flat, ((0, 0), (0, _round_up(flat.shape[1], 4) - flat.shape[1])))
+
+
+def pair_stream(weights: Integers, bias: Integers, scales: list[FastScale]) -> Integers:
+    """The stream of `pair_matmul`: uint32 values in an int64 array.
+
+    weights: [channels, depth] in the order of the activations; bias: [channels], the zero point folded in.
+    """
+    if len(weights) % 2:
+        weights = np.pad(weights, ((0, 1), (0, 0)))
+        bias = np.pad(bias, (0, 1))
+        scales = [*scales, FastScale(0, 0, 0)]
+    a, b = weights[0::2], weights[1::2]
+    lanes = (256 * b + a) & 0xFFFF
+    words = lanes[:, 0::2] | (lanes[:, 1::2] << 16)
+    bias_a, bias_b = bias[0::2, None], bias[1::2, None]
+    trailer = np.array(scales, dtype=np.int64).reshape(len(a), 6)
+    rows = np.concatenate([bias_a, bias_a + 256 * bias_b, words, trailer], axis=1)
+    stream: Integers = rows.reshape(-1) & 0xFFFFFFFF
+    return stream
+
+
+def _emit(conv: Convolution, names: Names) -> LayerCode:
+    scales = fast_scales(conv)
+    assert scales is not None
+    stream = pair_stream(_ordered_weights(conv), conv.folded_bias, scales)
+    array = Array("Stream", "uint32_t", [f"0x{word:X}u" for word in stream], 4 * len(stream))
+    window, clamp = conv.window, clamping(conv)
+    scratch = f"reinterpret_cast<int16_t*>({names.scratch})"
+    pointers = f"{scratch}, {names.inputs[0]}, {names.output}"
+    if _is_pointwise(conv):
+        pixels = window.size_out[0] * window.size_out[1]
+        call = (
+            f"kernels::pointwise<{pixels}, {conv.depth}, {conv.channels}, {clamp}>({names.prefix}Stream, "
+            f"{pointers});"
+        )
+        return LayerCode(("kernels/conv2d.h",), (call,), (array,))
+    declaration = f"constexpr kernels::Window {names.prefix}Window = {window.cpp()};"
+    call = (
+        f"kernels::conv2d<{names.prefix}Window, {conv.depth}, {conv.channels}, {clamp}>("
+        f"{names.prefix}Stream, {conv.zero_point}, {pointers});"
+    )
+    return LayerCode(("kernels/conv2d.h",), (call,), (array,), (declaration,))
+
+
+PAIRS = Strategy(_fits, _scratch, _in_place, _emit)

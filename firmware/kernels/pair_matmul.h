@@ -1,0 +1,94 @@
+// Products of int8 weights with columns of int16 activations, two output channels at a time.
+//
+// The weights of channels A and B share 16-bit lanes, v = 256 B + A. SMLAD of v accumulates
+// raw = sum(A x) + 256 sum(B x); SMLAD of its sign-extended low bytes accumulates low = sum(A x); the rest
+// is 256 sum(B x), exact modulo 2^32 while |sum(B x)| < 2^23, which the generator has proven.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/requantize.h"
+#include "kernels/simd.h"
+
+namespace tinyboost::kernels {
+
+// Words of a stream before and after the weights of a pair of channels.
+inline constexpr int kPairHeader = 2;   // Initial values of low and raw.
+inline constexpr int kPairTrailer = 6;  // FastScale of A, FastScale of B.
+
+// Inputs per iteration of the innermost loop.
+inline constexpr int kUnrolled = 16;
+
+// Adds four inputs' products with two channels to the accumulators of kColumns columns.
+template <int kColumns, int kStep>
+inline void multiply_add_four(const uint32_t* weights, const int16_t* columns, int32_t* raw,
+                              int32_t* low) {
+  uint32_t v0, v1;
+  load_pair(weights, v0, v1);
+  const uint32_t a0 = widen_even(v0);
+  const uint32_t a1 = widen_even(v1);
+#pragma GCC unroll 4
+  for (int i = 0; i < kColumns; ++i) {
+    uint32_t x0, x1;
+    load_pair(columns + i * kStep, x0, x1);
+    raw[i] = multiply_add_lanes(v0, x0, raw[i]);
+    low[i] = multiply_add_lanes(a0, x0, low[i]);
+    raw[i] = multiply_add_lanes(v1, x1, raw[i]);
+    low[i] = multiply_add_lanes(a1, x1, low[i]);
+  }
+}
+
+// Computes kColumns output pixels. `stream` holds, for each pair of channels, header, kDepth / 2 words of
+// weights and trailer. Column i of the activations lies kStep elements after column i - 1; output pixel i
+// lies kChannels bytes after pixel i - 1.
+template <int kColumns, int kDepth, int kStep, int kChannels, typename Clamp>
+[[gnu::noinline]] void pair_matmul(const uint32_t* stream, const int16_t* columns,
+                                   int8_t* output) {
+  static_assert(kDepth % 4 == 0 && kStep % 2 == 0);
+  constexpr int kRest = kDepth % kUnrolled;
+  for (int channel = 0; channel < kChannels; channel += 2) {
+    int32_t low[kColumns];
+    int32_t raw[kColumns];
+    uint32_t low_start, raw_start;
+    load_pair(stream, low_start, raw_start);
+#pragma GCC unroll 4
+    for (int i = 0; i < kColumns; ++i) {
+      low[i] = static_cast<int32_t>(low_start);
+      raw[i] = static_cast<int32_t>(raw_start);
+    }
+    stream += kPairHeader;
+    const int16_t* x = columns;
+    if constexpr (kDepth >= kUnrolled) {
+      const int16_t* const end = columns + (kDepth - kRest);
+      do {
+#pragma GCC unroll 4
+        for (int k = 0; k < kUnrolled; k += 4) {
+          multiply_add_four<kColumns, kStep>(stream + k / 2, x + k, raw, low);
+        }
+        x += kUnrolled;
+        stream += kUnrolled / 2;
+      } while (x != end);
+    }
+#pragma GCC unroll 4
+    for (int k = 0; k < kRest; k += 4) {
+      multiply_add_four<kColumns, kStep>(stream + k / 2, x + k, raw, low);
+    }
+    stream += kRest / 2;
+    const auto word = [&](int i) { return static_cast<int32_t>(stream[i]); };
+    const FastScale scale_a{word(0), word(1), word(2)};
+    const FastScale scale_b{word(3), word(4), word(5)};
+    stream += kPairTrailer;
+#pragma GCC unroll 4
+    for (int i = 0; i < kColumns; ++i) {
+      const uint32_t rest = static_cast<uint32_t>(raw[i]) - static_cast<uint32_t>(low[i]);
+      const int32_t twice_b = static_cast<int32_t>(rest) >> 7;
+      output[i * kChannels] = requantize_doubled<Clamp>(low[i] * 2, scale_a);
+      if (kChannels % 2 == 0 || channel + 1 < kChannels) {
+        output[i * kChannels + 1] = requantize_doubled<Clamp>(twice_b, scale_b);
+      }
+    }
+    output += 2;
+  }
+}
+
+}  // namespace tinyboost::kernels
