@@ -141,3 +141,9 @@ def make_report(**changes: object) -> Report:
         "versions": {"tinyboost": "0.1.0", "torch": "2.13.0", "tflite-micro": "0.dev20261023182759"},
     }
     return Report(**(fields | changes))  # type: ignore[arg-type]
+
+
+def make_plain_report(**changes: object) -> Report:
+    """The example without what is drawn, which is quick to render."""
+    nothing: dict[str, object] = {"plan": None, "layers": (), "training": (), "confusion": None}
+    return make_report(**(nothing | {"first_samples": (), "mistakes": ()} | changes))
