@@ -37,10 +37,9 @@ class Answers:
     def results(self, *, image: Path | None = None, complete: bool = False) -> BoardResults:
         """As `board.json` holds them, of a complete run with profile, stack and memory."""
         answered = len(self.outputs)
-        outputs = np.array(self.outputs, np.int8).reshape(answered, -1)
-        expected = self.model.expected[:answered].reshape(answered, -1)
-        predictions = outputs.argmax(axis=1) if answered else np.zeros(0, int)
-        right = expected.argmax(axis=1) if answered else predictions
+        expected = self.model.expected.reshape(len(self.model.expected), -1)[:answered]
+        outputs = np.array(self.outputs, np.int8).reshape(expected.shape)
+        predictions = outputs.argmax(axis=1)
         return BoardResults(
             target=self.target.name,
             complete=complete,
@@ -50,7 +49,7 @@ class Answers:
             outputs=self.outputs,
             predictions=predictions.tolist(),
             counts=self.counts,
-            mismatches=int(np.count_nonzero(predictions != right)),
+            mismatches=int(np.count_nonzero(predictions != expected.argmax(axis=1))),
             output_mismatches=int(np.count_nonzero((outputs != expected).any(axis=1))),
             stack_used=(self.link.memory().stack_used or None) if complete else None,
             image=image_memory(image, self.model.board) if image else None,

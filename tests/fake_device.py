@@ -14,6 +14,7 @@ import threading
 import tty
 import zlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 MODEL_SHA256 = "ab" * 32
@@ -25,6 +26,15 @@ FAULT_RECORD = struct.pack(
 def expected_output(data: bytes, size: int) -> bytes:
     """Output of the fake's model."""
     return bytes((sum(data) + index) % 256 for index in range(size))
+
+
+def write_least_image(path: Path) -> Path:
+    """Write the least that is an image: an ARM ELF header and one word of flash at 0x08000000."""
+    header = struct.pack("<16sHHIIIIIHHHHHH", b"\x7fELF\1\1\1", 2, 40, 1, 0, 52, 0, 0, 52, 32, 1, 40, 0, 0)
+    segment = struct.pack("<8I", 1, 84, 0x08000000, 0x08000000, 4, 4, 5, 4)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(header + segment + b"\0\0\0\x20")
+    return path
 
 
 def stuff(raw: bytes) -> bytes:
@@ -80,6 +90,7 @@ class FakeDevice:
     """Serves in a thread while the context is open; what goes wrong is chosen by the fields."""
 
     input_bytes: int = 1000
+    input_shape: tuple[int, ...] = ()
     output_bytes: int = 10
     layers: int = 70
     noise: Noise = field(default_factory=Noise)
@@ -120,11 +131,12 @@ class FakeDevice:
     @property
     def description(self) -> str:
         """Text of HELLO."""
+        shape = "x".join(str(size) for size in self.input_shape or (self.input_bytes,))
         return (
             f"protocol={self.protocol}\nboard={self.board}\nchip=STM32F746NG\nengine={self.engine}\n"
             f"model=fake model\nmodel_sha256={self.model_sha256}\ngit=0123abc\ncompiler=none 1.0\nflags=-O2\n"
             f"clock_hz=216000000\ncounter=cycles\narena_bytes=4096\nlayers={self.layers}\n"
-            f"ops=CONV_2D,FULLY_CONNECTED\ninput0=int8:1x{self.input_bytes}:0.5:-128\n"
+            f"ops=CONV_2D,FULLY_CONNECTED\ninput0=int8:1x{shape}:0.5:-128\n"
             f"output0=int8:1x{self.output_bytes}:0.00390625:-128\nextra={'x' * 200}\n"
         )
 
@@ -188,8 +200,9 @@ class FakeDevice:
         if kind == 3:
             code, result = self._run(sequence, payload)
         elif kind == 8:
-            self._start_anew()
-            code, result = 0, b""
+            code, result = (2, len(payload)) if payload else (0, b"")
+            if not payload:
+                self._start_anew()
         elif kind == 9:
             code, result = 0, payload
         elif kind in handlers:

@@ -1,12 +1,12 @@
 """What cannot run here is played: the host build and Renode by scripts, USB ports by a list."""
 
 import stat
-import struct
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from fake_device import write_least_image
 
 from common.errors import ConfigError, LinkError, NoBoardError, ToolMissingError
 from converter.board import load_board
@@ -67,12 +67,7 @@ def echo_for_ever(link: Link) -> None:
 
 @pytest.fixture
 def elf(tmp_path: Path) -> Path:
-    """The least that is an image: an ARM ELF header and one loaded word of flash."""
-    header = struct.pack("<16sHHIIIIIHHHHHH", b"\x7fELF\1\1\1", 2, 40, 1, 0, 52, 0, 0, 52, 32, 1, 40, 0, 0)
-    segment = struct.pack("<8I", 1, 84, BOARD.flash.origin, BOARD.flash.origin, 4, 4, 5, 4)
-    path = tmp_path / "firmware.elf"
-    path.write_bytes(header + segment + b"\0\0\0\x20")
-    return path
+    return write_least_image(tmp_path / "firmware.elf")
 
 
 def test_host_program_is_started_spoken_to_and_ended(tmp_path: Path) -> None:
