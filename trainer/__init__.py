@@ -15,10 +15,11 @@ def train(
     model: ModelConfig,
     train: TrainConfig,
     folder: Path,
+    *,
     resume: bool = False,
     show_progress: bool | None = None,
 ) -> TrainResult:
-    """Train a tiny network into `folder`; see `trainer.loop.train`, which this imports (and torch) when called."""
-    from trainer.loop import train as run  # noqa: PLC0415 - torch must not load with the package
+    """Train a tiny network into `folder`: `trainer.loop.train`, which, as torch, is only imported now."""
+    from trainer.loop import train as run
 
     return run(data, model, train, folder, resume=resume, show_progress=show_progress)

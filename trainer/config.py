@@ -97,8 +97,9 @@ class NetAugConfig(Section):
 class TrainConfig(Section):
     """The recipe: SGD with Nesterov momentum, linear warm-up per step, cosine to 0.
 
-    `epochs` includes `warmup_epochs`. `threads` None leaves PyTorch's own number. A checkpoint is written
-    every `checkpoint_every` epochs and the network evaluated every `evaluate_every`; the last epoch always is.
+    `epochs` includes `warmup_epochs`. `threads` None leaves PyTorch's own number. A checkpoint is
+    written every `checkpoint_every` epochs, the network evaluated every `evaluate_every`; the last epoch
+    always is.
     """
 
     method: str = "plain"

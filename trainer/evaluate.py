@@ -17,6 +17,7 @@ def accuracy(
     labels: Labels,
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    *,
     device: str = "cpu",
 ) -> float:
     """Top-1 accuracy, 0..1, of a network in eval mode on images uint8 [N, H, W, C] with labels int64 [N]."""

@@ -80,8 +80,8 @@ class _EventFile:
     """A TensorBoard event file. torch's SummaryWriter is not used because it imports all of TensorFlow."""
 
     def __init__(self, path: Path, first_step: int) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # noqa: PLC0415 - only for training
-        from tensorboard.summary.writer.record_writer import RecordWriter  # noqa: PLC0415
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
         self._event: type[Event] = Event
         self._file = path.open("xb")

@@ -46,7 +46,7 @@ _FREE_SETTINGS = ("train.threads", "train.checkpoint_every")
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Accuracies 0..1 of the tiny network after the last epoch, on all test and on up to 10,000 training images.
+    """Accuracies 0..1 of the tiny network after the last epoch, on all test and up to 10,000 training images.
 
     `seconds` are of all epochs, those before a resume included; `macs` are of one image.
     """
@@ -64,6 +64,7 @@ def train(
     model: ModelConfig,
     train: TrainConfig,
     folder: Path,
+    *,
     resume: bool = False,
     show_progress: bool | None = None,
 ) -> TrainResult:
@@ -105,7 +106,8 @@ class _Training:
         self.architecture = _architecture(data, model, self.dataset, plain)
         self.batches = TrainingBatches(self.dataset, data, config.batch_size, config.seed, config.device)
         self.method = make_method(MethodContext(plain, model, config))
-        self.method.network.to(device=config.device, memory_format=torch.channels_last)
+        network = self.method.network.to(config.device)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # fastest on CPUs
         self.optimizer = make_optimizer(self.method.network, config)
         self.settings = _settings(data, model, config, self.dataset.name)
 
@@ -190,7 +192,9 @@ class _Training:
 
     def _accuracy(self, network: nn.Module) -> float:
         data = self.dataset
-        return accuracy(network, data.test_images, data.test_labels, data.mean, data.std, self.config.device)
+        return accuracy(
+            network, data.test_images, data.test_labels, data.mean, data.std, device=self.config.device
+        )
 
     def _finish(self, history: History) -> TrainResult:
         network = self._tiny_network()
@@ -198,7 +202,7 @@ class _Training:
         images, labels = data.train_images[:_TRAIN_SAMPLES], data.train_labels[:_TRAIN_SAMPLES]
         result = TrainResult(
             accuracy=self._accuracy(network),
-            train_accuracy=accuracy(network, images, labels, data.mean, data.std, self.config.device),
+            train_accuracy=accuracy(network, images, labels, data.mean, data.std, device=self.config.device),
             epochs=self.config.epochs,
             seconds=sum(row.seconds for row in history.rows),
             parameters=self.architecture.parameters,

@@ -29,11 +29,11 @@ class Progress(Protocol):
 
 def make_progress(epochs: int, steps_per_epoch: int, done: int, show_bar: bool | None) -> Progress:
     """Choose by `show_bar`, or where it is None by whether stderr is a terminal; `done` epochs lie behind."""
-    from rich.console import Console  # noqa: PLC0415 - only for training
+    from rich.console import Console
 
     console = Console(stderr=True)
     if console.is_terminal if show_bar is None else show_bar:
-        from trainer.progress_bar import ProgressBar  # noqa: PLC0415 - only where a bar is shown
+        from trainer.progress_bar import ProgressBar
 
         return ProgressBar(console, epochs, steps_per_epoch, done)
     return LogLines(epochs, done)

@@ -62,13 +62,15 @@ class TrainingBatches:
         return torch.Generator().manual_seed(derive_seed(self._seed, purpose, *indices))
 
     def _batches(self, order: Tensor, generator: torch.Generator) -> Iterator[Batch]:
-        for chosen in order.to(self._images.device).split(self._batch_size):
+        order = order.to(self._images.device)
+        for start in range(0, len(order), self._batch_size):
+            chosen = order[start : start + self._batch_size]
             images = augment(self._images[chosen], self._config.crop_padding, self._config.flip, generator)
             yield Batch(normalise(images, self._dataset.mean, self._dataset.std), self._labels[chosen])
 
 
 def augment(images: Tensor, crop_padding: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Vary images uint8 [N, H, W, C]: a random crop after padding each side with black, half of them mirrored.
+    """Vary images uint8 [N, H, W, C]: crop at random after padding all sides with black, mirror half of them.
 
     Shape, dtype and device stay. `generator` is a CPU generator; 0 and False leave the images as they are.
     """

@@ -95,7 +95,8 @@ def check(samples: Samples, origin: str) -> None:
     ):
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not images.size:
             raise ConfigError(
-                f"{origin}: {part} images must be uint8 [N, H, W, 1 or 3]; they are {images.dtype} {list(images.shape)}"
+                f"{origin}: {part} images must be uint8 [N, H, W, 1 or 3]; "
+                f"they are {images.dtype} {list(images.shape)}"
             )
         if labels.shape != images.shape[:1]:
             raise ConfigError(
@@ -118,7 +119,8 @@ def hold_out(samples: Samples, count: int, generator: np.random.Generator) -> Sa
     """Put `count` random training images in the place of the test images."""
     if count >= len(samples.train_images):
         raise ConfigError(
-            f"data.validation {count} leaves none of the {len(samples.train_images)} training images: lower it"
+            f"data.validation {count} leaves none of the {len(samples.train_images)} training images: "
+            "lower it"
         )
     order = generator.permutation(len(samples.train_images))
     held, kept = np.sort(order[:count]), np.sort(order[count:])

@@ -12,7 +12,7 @@ _TEST_IMAGES = 360
 
 def load(_config: DataConfig) -> Samples:
     """Load all; every fifth image, 360 in all, is for testing."""
-    from sklearn.datasets import load_digits  # noqa: PLC0415 - slow to import, and only needed here
+    from sklearn.datasets import load_digits
 
     bunch = load_digits()
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]

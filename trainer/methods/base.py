@@ -31,11 +31,13 @@ class Method(Protocol):
     loop seeds before every step: then a resumed run equals an uninterrupted one.
     """
 
-    network: nn.Module
-    """The network whose parameters are trained and saved in checkpoints."""
+    @property
+    def network(self) -> nn.Module:
+        """The network whose parameters are trained and saved in checkpoints."""
 
-    calibration_images: int
-    """How many training images `tiny_network` wants for its BatchNorm statistics; 0 for none."""
+    @property
+    def calibration_images(self) -> int:
+        """How many training images `tiny_network` wants for its BatchNorm statistics; 0 for none."""
 
     def start_epoch(self, epoch: int, optimizer: Optimizer) -> None:
         """Change the network or its optimizer before epoch `epoch`, counted from 0."""

@@ -18,15 +18,15 @@ def reestimate_batchnorm(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
-    means = {norm: torch.zeros_like(_mean(norm), dtype=torch.float64) for norm in norms}
-    variances = {norm: torch.zeros_like(_variance(norm), dtype=torch.float64) for norm in norms}
+    sums = {norm: [torch.zeros_like(s, dtype=torch.float64) for s in norm_statistics(norm)] for norm in norms}
 
     def collect(norm: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
         assert isinstance(norm, nn.BatchNorm2d)
         images = inputs[0].shape[0]
         samples = inputs[0].numel() // inputs[0].shape[1]
-        means[norm] += images * _mean(norm).double()
-        variances[norm] += images * _variance(norm).double() * ((samples - 1) / samples)
+        mean, variance = norm_statistics(norm)
+        sums[norm][0] += images * mean
+        sums[norm][1] += images * variance.double() * ((samples - 1) / samples)
 
     hooks = [norm.register_forward_hook(collect) for norm in norms]
     network.train()
@@ -41,16 +41,13 @@ def reestimate_batchnorm(network: nn.Module, batches: Iterable[Tensor]) -> None:
     for norm, momentum, hook in zip(norms, momenta, hooks, strict=True):
         norm.momentum = momentum
         hook.remove()
-        _mean(norm).copy_(means[norm] / total)
-        _variance(norm).copy_(variances[norm] / total)
+        for statistic, weighted in zip(norm_statistics(norm), sums[norm], strict=True):
+            statistic.copy_(weighted / total)
     network.eval()
 
 
-def _mean(norm: nn.BatchNorm2d) -> Tensor:
+def norm_statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Running mean and variance of a layer that tracks them."""
     assert norm.running_mean is not None
-    return norm.running_mean
-
-
-def _variance(norm: nn.BatchNorm2d) -> Tensor:
     assert norm.running_var is not None
-    return norm.running_var
+    return norm.running_mean, norm.running_var

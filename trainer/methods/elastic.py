@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.models.blocks import BlockRow, LayerTypes
+from trainer.methods.calibration import norm_statistics
+from trainer.models.blocks import LayerTypes
 from trainer.models.network import InvertedResidualNetwork, NetworkTable
 
 
@@ -42,12 +43,11 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
         """Float [N, channels, H, W], normalised."""
         channels = input.shape[1]
-        assert self.running_mean is not None
-        assert self.running_var is not None
+        mean, variance = norm_statistics(self)
         return functional.batch_norm(
             input,
-            self.running_mean[:channels],
-            self.running_var[:channels],
+            mean[:channels],
+            variance[:channels],
             self.weight[:channels],
             self.bias[:channels],
             self.training,
@@ -103,7 +103,7 @@ def draw(table: NetworkTable, width: Sequence[float], expand: Sequence[float], s
 
 
 def activate(network: InvertedResidualNetwork, table: NetworkTable) -> None:
-    """Make an elastic network compute as the network of `table` would with the first slices of its weights."""
+    """Make an elastic network compute as the network of `table` does with the first slices of its weights."""
     _set_width(network.stem.conv, table.stem_channels)
     for block, row in zip(network.inverted_blocks, table.blocks, strict=True):
         if block.expand is not None:
@@ -146,27 +146,15 @@ def sort_hidden_channels(
         if block.expand is None:
             continue
         order = hidden_order(block.project.conv)
-        axes = [
+        axes: list[tuple[Tensor, int]] = [
             (block.expand.conv.weight, 0),
             (block.depthwise.conv.weight, 0),
             (block.project.conv.weight, 1),
         ]
         for norm in (block.expand.norm, block.depthwise.norm):
-            axes += [(tensor, 0) for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var)]
+            axes += [(tensor, 0) for tensor in (norm.weight, norm.bias, *norm_statistics(norm))]
         for tensor, axis in axes:
             tensor.copy_(tensor.index_select(axis, order))
             buffer = optimizer.state.get(tensor, {}).get("momentum_buffer")
             if momentum and buffer is not None:
                 buffer.copy_(buffer.index_select(axis, order))
-
-
-__all__ = [
-    "ELASTIC_LAYERS",
-    "BlockRow",
-    "activate",
-    "draw",
-    "largest",
-    "slice_into",
-    "sort_hidden_channels",
-    "widen",
-]

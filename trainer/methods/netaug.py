@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -26,8 +27,8 @@ class NetAug:
         plain = context.plain
         if not isinstance(plain, InvertedResidualNetwork):
             raise ConfigError(
-                f"train.method netaug widens networks of inverted residual blocks; model {context.model.name!r} "
-                "is none: use method plain"
+                f"train.method netaug widens networks of inverted residual blocks; "
+                f"model {context.model.name!r} is none: use method plain"
             )
         self._config = context.train.netaug
         self._seed = context.train.seed
@@ -46,7 +47,7 @@ class NetAug:
             sort_hidden_channels(self.network, optimizer, momentum=self._config.sort_momentum)
 
     def augmented_table(self, epoch: int, step: int) -> NetworkTable:
-        """The network drawn in a step: widths and expansions, later expansions alone; the same in every process."""
+        """The network drawn in a step, the same in every process; late epochs draw expansions alone."""
         width = self._config.width if epoch < self._random_epochs else (1.0,)
         return draw(self._tiny, width, self._config.expand, derive_seed(self._seed, "netaug", step))
 
@@ -55,9 +56,9 @@ class NetAug:
         activate(self.network, self._tiny)
         logits = self.network(images)
         value = loss(logits)
-        value.backward()
+        torch.autograd.backward(value)
         activate(self.network, self.augmented_table(epoch, step))
-        (self._config.alpha * loss(self.network(images))).backward()
+        torch.autograd.backward(self._config.alpha * loss(self.network(images)))
         return StepResult(value.detach(), logits.detach())
 
     def tiny_network(self, batches: Iterable[Tensor]) -> nn.Module:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -22,13 +23,13 @@ class Plain:
     def start_epoch(self, epoch: int, optimizer: Optimizer) -> None:
         """Nothing changes between epochs."""
 
-    def backward(self, images: Tensor, loss: BatchLoss, epoch: int, step: int) -> StepResult:
+    def backward(self, images: Tensor, loss: BatchLoss, epoch: int, step: int) -> StepResult:  # noqa: ARG002
         """Add the gradients of one batch."""
         logits = self.network(images)
         value = loss(logits)
-        value.backward()
+        torch.autograd.backward(value)
         return StepResult(value.detach(), logits.detach())
 
-    def tiny_network(self, batches: Iterable[Tensor]) -> nn.Module:
+    def tiny_network(self, batches: Iterable[Tensor]) -> nn.Module:  # noqa: ARG002
         """Give a copy of the network in eval mode."""
         return copy.deepcopy(self.network).eval()

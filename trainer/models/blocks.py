@@ -78,7 +78,7 @@ class ConvNorm(nn.Module):
         self.pad = nn.Identity() if even else nn.ZeroPad2d((*columns, *rows))
         self.conv = layers.conv(in_channels, out_channels, kernel, stride, inner, groups=groups, bias=False)
         self.norm = layers.norm(out_channels)
-        self.act = nn.ReLU6() if activation else nn.Identity()
+        self.act = nn.ReLU6(inplace=True) if activation else nn.Identity()
         self.out_size: Size = (-(-size[0] // stride), -(-size[1] // stride))
 
     def forward(self, x: Tensor) -> Tensor:

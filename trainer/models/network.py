@@ -16,7 +16,7 @@ InputShape = tuple[int, int, int]
 class NetworkTable:
     """All that defines the architecture: stem 3x3, blocks, last 1x1 (`last_channels` 0: none), classifier.
 
-    `input_shape` is (channels, height, width). Raises ConfigError where the image is too small for the strides.
+    `input_shape` is (C, H, W). Raises ConfigError where the image is too small for the strides.
     """
 
     input_shape: InputShape
@@ -32,9 +32,10 @@ class NetworkTable:
         for depth, stride in enumerate([self.stem_stride, *(row.stride for row in self.blocks)]):
             if stride > 1 and min(height, width) == 1:
                 layer = f"block {depth}" if depth else "the stem"
+                image = "x".join(str(side) for side in self.input_shape[1:])
                 raise ConfigError(
-                    f"model: the network is too deep for images of {self.input_shape[1]}x{self.input_shape[2]}: "
-                    f"{layer} would halve a map of {height}x{width}; use a larger data.resolution or fewer strides of 2"
+                    f"model: the network is too deep for images of {image}: {layer} would halve a map of "
+                    f"{height}x{width}; use a larger data.resolution or fewer strides of 2"
                 )
             height, width = -(-height // stride), -(-width // stride)
 

@@ -35,7 +35,7 @@ _TINY_WIDTH = 0.35
 
 
 def scale_channels(channels: int, multiplier: float) -> int:
-    """Multiply and round to the nearest 8, up where rounding would lose more than a tenth; 1.0 changes nothing."""
+    """Multiply and round to the nearest 8, but up where that loses more than a tenth; 1.0 changes nothing."""
     if multiplier == 1.0:
         return channels
     wanted = channels * multiplier
@@ -70,7 +70,7 @@ def _mobilenet(
 
 
 def mobilenet_v2(config: ModelConfig, input_shape: InputShape, classes: int) -> nn.Module:
-    """MobileNetV2 (Sandler et al., CVPR 2018); its last convolution is widened by multipliers above 1 only."""
+    """MobileNetV2 (Sandler et al., CVPR 2018); only multipliers above 1 scale its last convolution."""
     multiplier = config.width_multiplier or 1.0
     last = scale_channels(_LAST_CHANNELS, max(1.0, multiplier))
     return _mobilenet(config, input_shape, classes, multiplier, last)
