@@ -101,8 +101,9 @@ def plan_memory(graph: Graph, needs: EngineNeeds | None = None, alignment: int =
     blocks += [[Span(operator, operator, _aligned(nbytes, alignment))] for operator, nbytes in scratch]
     placement = place(blocks)
     names = _names(graph)
+    end = len(graph.operators) - 1
     allocations = [
-        Allocation(names[t], t, base, graph.tensors[t].nbytes, *lives[t])
+        Allocation(names[t], t, base, graph.tensors[t].nbytes, lives[t][0], min(lives[t][1], end))
         for tensors, base in zip(members.values(), placement.bases, strict=False)
         for t in tensors
     ]
@@ -189,7 +190,7 @@ def _names(graph: Graph) -> dict[int, str]:
 
 
 def _lifetimes(graph: Graph) -> dict[int, tuple[int, int]]:
-    """Activation -> first and last operator at which it holds a value."""
+    """Activation -> first and last operator at which it holds a value; outputs outlive the last operator."""
     lives = dict.fromkeys(graph.inputs, (0, 0))
     for operator in graph.operators:
         for tensor in operator.inputs:
@@ -198,7 +199,7 @@ def _lifetimes(graph: Graph) -> dict[int, tuple[int, int]]:
         for tensor in operator.outputs:
             lives[tensor] = operator.index, operator.index
     for tensor in graph.outputs:
-        lives[tensor] = lives[tensor][0], len(graph.operators) - 1
+        lives[tensor] = lives[tensor][0], len(graph.operators)
     return lives
 
 

@@ -1,0 +1,36 @@
+"""Random graphs, and what a random engine needs for them."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+from converter.graph import Graph, Operator, Tensor
+from converter.memory import EngineNeeds
+
+INT8 = np.dtype(np.int8)
+
+
+@st.composite
+def graphs_and_needs(draw: st.DrawFn) -> tuple[Graph, EngineNeeds]:
+    """A graph of 1 to 9 operators: some alias an input, some may overwrite one, some need scratch."""
+    sizes = draw(st.lists(st.integers(1, 40), min_size=1, max_size=2))
+    inputs = tuple(range(len(sizes)))
+    operators: list[Operator] = []
+    scratch, in_place, aliases = {}, {}, {}
+    for index in range(draw(st.integers(1, 9))):
+        reads = draw(st.lists(st.integers(0, len(sizes) - 1), min_size=1, max_size=3))
+        kind = draw(st.sampled_from(["plain", "scratch", "in_place", "alias"]))
+        size = draw(st.integers(1, 40))
+        if kind == "scratch":
+            scratch[index] = draw(st.integers(0, 40))
+        if kind in ("in_place", "alias"):
+            size = sizes[reads[0]]
+            (in_place if kind == "in_place" else aliases)[index] = reads[0]
+        operators.append(Operator(index, "OP", f"op{index}", tuple(reads), (len(sizes),)))
+        sizes.append(size)
+    last = operators[-1].outputs[0]
+    outputs = (last, *draw(st.lists(st.integers(len(inputs), last), max_size=1)))
+    tensors = tuple(Tensor(i, f"t{i}", (size,), INT8) for i, size in enumerate(sizes))
+    graph = Graph("random", "", tensors, tuple(operators), inputs, tuple(dict.fromkeys(outputs)))
+    return graph, EngineNeeds(scratch, in_place, aliases)
