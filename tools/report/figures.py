@@ -218,11 +218,12 @@ def _operator_ticks(axes: Axes, operators: Sequence[str], *, narrow: bool) -> No
 
 
 def _named_ticks(axes: Axes, names: Sequence[str]) -> None:
-    """Upright names along x, anchored at the axis whatever font the page has."""
+    """Names along x, upright where they are long, anchored at the axis whatever font the page has."""
     axes.set_xticks(range(len(names)), [_short(name) for name in names])
-    axes.tick_params(axis="x", rotation=90)
-    for label in axes.get_xticklabels():
-        label.set(rotation_mode="anchor", horizontalalignment="right", verticalalignment="center")
+    if max(map(len, names), default=0) > 2:
+        axes.tick_params(axis="x", rotation=90)
+        for label in axes.get_xticklabels():
+            label.set(rotation_mode="anchor", horizontalalignment="right", verticalalignment="center")
 
 
 def _frequent_ops(layers: Iterable[Layer]) -> list[str]:
