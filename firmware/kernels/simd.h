@@ -1,6 +1,7 @@
 // The Cortex-M7's DSP instructions that the kernels use, and the same arithmetic in portable C++.
 //
-// A word holds two signed 16-bit lanes, the low one first in memory.
+// A word holds two signed 16-bit lanes, the low one first in memory. The multiplications are volatile to
+// keep them in the order of the source, in which registers suffice; the compiler's own order spills.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +16,7 @@ namespace tinyboost::kernels {
 
 // Memory that other types were stored to.
 using AliasedWord [[gnu::may_alias]] = uint32_t;
-struct [[gnu::may_alias]] AliasedPair {
-  uint32_t words[2];
-};
+using AliasedPair [[gnu::may_alias, gnu::aligned(4)]] = uint64_t;
 
 // Bytes 0 and 2, sign-extended into the lanes.
 inline uint32_t widen_even(uint32_t bytes) {
@@ -37,6 +36,20 @@ inline uint32_t widen_odd(uint32_t bytes) {
 inline int32_t multiply_add_lanes(uint32_t a, uint32_t b, int32_t sum) {
   int32_t result;
   asm volatile("smlad %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
+  return result;
+}
+
+// sum + a.low * b.high
+inline int32_t multiply_add_low_high(uint32_t a, uint32_t b, int32_t sum) {
+  int32_t result;
+  asm volatile("smlabt %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
+  return result;
+}
+
+// sum + a.high * b.low
+inline int32_t multiply_add_high_low(uint32_t a, uint32_t b, int32_t sum) {
+  int32_t result;
+  asm volatile("smlatb %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(sum));
   return result;
 }
 
@@ -91,6 +104,14 @@ inline int32_t multiply_add_lanes(uint32_t a, uint32_t b, int32_t sum) {
   const uint32_t low = static_cast<uint32_t>(low_lane(a) * low_lane(b));
   const uint32_t high = static_cast<uint32_t>(high_lane(a) * high_lane(b));
   return wrap(static_cast<uint32_t>(sum) + low + high);
+}
+
+inline int32_t multiply_add_low_high(uint32_t a, uint32_t b, int32_t sum) {
+  return wrap(static_cast<uint32_t>(sum) + static_cast<uint32_t>(low_lane(a) * high_lane(b)));
+}
+
+inline int32_t multiply_add_high_low(uint32_t a, uint32_t b, int32_t sum) {
+  return wrap(static_cast<uint32_t>(sum) + static_cast<uint32_t>(high_lane(a) * low_lane(b)));
 }
 
 inline int32_t high_multiply_add_rounded(int32_t a, int32_t b, int32_t addend) {

@@ -15,12 +15,13 @@ from converter.codegen.lowering.case import (
     require_int8,
 )
 from converter.codegen.lowering.convolution import Convolution, Strategy, convolution
+from converter.codegen.lowering.depthwise import DEPTHWISE
 from converter.codegen.lowering.pairs import PAIRS
 from converter.codegen.lowering.plain import PLAIN
 from converter.graph import DepthwiseConv2DOptions
 
 # In order of preference.
-_STRATEGIES = (PAIRS, PLAIN)
+_STRATEGIES = (PAIRS, DEPTHWISE, PLAIN)
 
 
 def _check(case: Case) -> None:
