@@ -8,6 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from codegen.model_builder import ModelBuilder
 
+from converter.codegen import engine_needs, generate
+from converter.memory import plan_memory
+from converter.tflite_reader import load_graph
+
 INPUT_SHAPE = (6, 6, 2)
 CLASSES = 5
 
@@ -47,4 +51,14 @@ def write_run(folder: Path, inputs: npt.NDArray[np.int8], outputs: npt.NDArray[n
         float_logits=outputs.astype(np.float32),
         class_names=np.array([f"class {index}" for index in range(CLASSES)]),
     )
+    return folder
+
+
+def generate_code(folder: Path) -> Path:
+    """Write the tiny model's C++ into `folder`."""
+    model = folder / "model.tflite"
+    folder.mkdir(parents=True, exist_ok=True)
+    model.write_bytes(tiny_model())
+    graph = load_graph(model)
+    generate(graph, plan_memory(graph, engine_needs(graph)), folder)
     return folder

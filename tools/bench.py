@@ -96,10 +96,10 @@ def bench(
         ModelError, OverBudgetError, ToolMissingError, NoBoardError, LinkError, ConfigError: as the stages do.
     """
     stages.convert_given(run, model, None)
-    image = stages.build(run, config, target)
     graph = load_graph(run.tflite)
     board = load_board(config.board.name)
     given, expected = _samples(run.tflite, graph, inputs, count, seed)
+    image = stages.build(run, config, target)
     with open_target(target, board, image, port) as opened, opened.link() as link:
         link.expect_model(graph.sha256)
         description = link.hello()

@@ -72,12 +72,12 @@ def build_error(output: str, log_path: Path, board: Board) -> OverBudgetError | 
     overflow = _OVERFLOW.search(output)
     if overflow:
         region, missing = overflow[1], int(overflow[2])
-        size = board.flash.size if region.lower() == "flash" else board.ram_bytes
-        if region.lower() == "itcm":
-            size = sum(memory.size for memory in board.memory if memory.kind == "itcm")
+        sizes = {"ram": board.ram_bytes} | {memory.name: memory.size for memory in board.memory}
+        size = sizes[region.lower()]
         return OverBudgetError(
             f"the image does not fit {board.title}: {region} ({size:,} bytes) overflows by {missing:,} "
             f"bytes; a smaller model or input resolution would fit (see {log_path})"
         )
-    first = next((line.strip() for line in output.splitlines() if _ERROR.search(line)), "no error message")
-    return CheckFailedError(f"the build failed: {first} (see {log_path})")
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    reason = next((line for line in lines if _ERROR.search(line)), lines[-1] if lines else "it said nothing")
+    return CheckFailedError(f"the build failed: {reason} (see {log_path})")
