@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from statistics import median_low
 from typing import Any
@@ -32,7 +33,7 @@ class _Section(BaseModel):
 
 
 class BenchLayer(_Section):
-    """One layer; instructions of one inference, None where the target counts something else."""
+    """One layer; instructions of one inference, None where the target does not tell."""
 
     name: str
     op: str
@@ -128,7 +129,7 @@ def bench(
                 macs=operator_macs(graph, operator),
                 instructions=cost if counted else None,
             )
-            for operator, cost in zip(graph.operators, profile, strict=True)
+            for operator, cost in zip_longest(graph.operators, profile)
         ],
     )
 

@@ -104,6 +104,7 @@ def test_unplugged_run_goes_on_where_it_stopped(run: Path, suite: Suite) -> None
         done = suite("--port", device.url, "-k", "accuracy")
     assert done.code == ExitCode.LINK
     assert "went away while" in done.said
+    assert (run / "junit.xml").is_file()
     partial = BoardResults.load(run / "board.json")
     assert not partial.complete
     assert len(partial.outputs) == 5
