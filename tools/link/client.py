@@ -59,8 +59,8 @@ class RunResult:
     """One inference.
 
     outputs: one array per output, shape and dtype as described; cycles: what the image's counter counted;
-    stack_used: bytes, the most since power-up; layer_cycles: of each layer, where asked for (of the first ones
-    only, where the image has no RAM to record more).
+    stack_used: bytes, the most since power-up; layer_cycles: of each layer, where asked for, or of the first
+    ones, where the image has no RAM to record more.
     """
 
     outputs: list[npt.NDArray[Any]]
