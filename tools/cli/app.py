@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tools.cli import build, check, convert, demo, doctor, report, run, test, train
+from tools.cli import bench, build, check, convert, demo, doctor, report, run, test, train
 
 app = typer.Typer(
     name="tinyboost",
@@ -25,6 +25,7 @@ for name, module in {
     "check": check,
     "build": build,
     "run": run,
+    "bench": bench,
     "test": test,
     "report": report,
 }.items():

@@ -24,8 +24,11 @@ def open_run(
     folder's own, or the defaults.
 
     Raises:
-        ConfigError: neither names a run, the folder is a file, or the configuration is wrong.
+        ConfigError: neither names a run, the folder is a file, the model is absent, or the configuration is
+            wrong.
     """
+    if model is not None and not model.is_file():
+        raise ConfigError(f"{model}: no such file")
     if folder is None:
         named = config or model
         if named is None:

@@ -1,0 +1,104 @@
+"""The command line as a user meets it: exit codes, one-line errors, help, JSON."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from shared_data import shared_data
+
+from tools.cli import execute
+
+VERBS = ["doctor", "demo", "train", "convert", "check", "build", "run", "bench", "test", "report"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run folders go under the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_help_lists_every_verb_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from tools.cli import execute; code = execute(['--help']);"
+        "heavy = {'torch', 'tensorflow', 'onnx', 'matplotlib', 'numba', 'sklearn'} & set(sys.modules);"
+        "sys.exit(f'loads {heavy}' if heavy else code)"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=root)
+    assert done.returncode == 0, done.stderr
+    assert all(f"\n  {verb} " in done.stdout for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute([verb, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "Examples:\n" in text
+    assert f"    tinyboost {verb}" in text
+    assert "--json" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "words"),
+    [
+        (["fly"], 2, "No such command"),
+        (["check", "absent.tflite"], 2, "absent.tflite: no such file"),
+        (["convert"], 2, "give -o DIR"),
+        (["convert", "-o", "empty"], 2, "tinyboost train -o empty"),
+        (["check", "-o", "empty"], 2, "tinyboost convert -o empty"),
+        (["test", "-o", "empty"], 2, "tinyboost convert -o empty"),
+        (["report", "-o", "empty"], 2, "tinyboost convert -o empty"),
+        (["train", "-o", "x", "--set", "train.epoch=2"], 2, "did you mean 'epochs'?"),
+        (["train", "-c", "absent.toml"], 2, "absent.toml: no such configuration file"),
+        (["run", "-o", "x", "--target", "moon"], 2, "'moon'"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_leave_nothing(
+    arguments: list[str], exit_code: int, words: str, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert execute(arguments) == exit_code
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert words in captured.err
+    assert "Traceback" not in captured.err
+    assert list(tmp_path.rglob("*.*")) == []
+
+
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx", ".pth", ""])
+@pytest.mark.parametrize("content", [b"", b"\x00" * 64, b"TFL3" * 40, bytes(range(256)) * 8])
+def test_garbage_models_are_refused(
+    suffix: str, content: bytes, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    model = tmp_path / f"net{suffix}"
+    model.write_bytes(content)
+    np.save(tmp_path / "inputs.npy", np.zeros((4, 1, 8, 8), np.float32))
+    assert execute(["convert", str(model), "--calibration", "inputs.npy", "-o", "run"]) == 2
+    error = capfd.readouterr().err
+    assert error.count("error:") == 1
+    assert f"net{suffix}" in error
+    assert "Traceback" not in error
+    assert not Path("run", "model.tflite").exists()
+
+
+def test_check_of_a_real_model_as_json(capfd: pytest.CaptureFixture[str]) -> None:
+    model = shared_data("models", "kws_ref_model.tflite")
+    assert execute(["check", str(model), "--json"]) == 0
+    verdict = json.loads(capfd.readouterr().out)
+    assert verdict["schema"] == 1
+    assert verdict["fits"] is True
+    assert verdict["macs"] == 2_656_768
+    assert len(verdict["layers"]) == 13
+
+
+def test_doctor_knows_what_is_here(capfd: pytest.CaptureFixture[str]) -> None:
+    code = execute(["doctor", "--json"])
+    answer = json.loads(capfd.readouterr().out)
+    missing = [finding for finding in answer["findings"] if finding["required"] and not finding["ok"]]
+    assert code == (6 if missing else 0)
+    assert all(finding["fix"] for finding in missing)
+    assert {"torch", "unicorn", "cmake", "arm-none-eabi-g++"} <= {f["name"] for f in answer["findings"]}
