@@ -122,7 +122,16 @@ def _layer(graph: Graph, operator: Operator, plan: MemoryPlan) -> _Layer:
     )
     code: LayerCode = LOWERINGS[operator.kind].emit(Case(graph, operator), names)
     function = f"layer_{operator.index}_{operator.kind.lower()}"
-    return _Layer(operator.kind, operator.name, function, prefix, code.headers, code.statements, code.arrays, code.declarations)
+    return _Layer(
+        operator.kind,
+        operator.name,
+        function,
+        prefix,
+        code.headers,
+        code.statements,
+        code.arrays,
+        code.declarations,
+    )
 
 
 def _pointer(graph: Graph, tensor: int, plan: MemoryPlan, constant: str, qualifier: str = "") -> str:

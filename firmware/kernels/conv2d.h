@@ -28,9 +28,9 @@ inline void pointwise_block(const uint32_t* stream, int pixel, int16_t* scratch,
   pair_matmul<kColumns, kDepth, kDepth, kOut, Clamp>(stream, scratch, output + pixel * kOut);
 }
 
-// A 1x1 convolution over kPixels pixels, or a matrix product with kPixels rows. The output may take the
-// place of the input: pixels are visited in the order in which none is overwritten before it is read.
-// scratch: min(kBlock, kPixels) * kIn elements, each pixel's rounded up to 4.
+// A 1x1 convolution over kPixels pixels, or a matrix product with kPixels rows. The output may take
+// the place of the input: pixels are visited in the order in which none is overwritten before it is
+// read. scratch: min(kBlock, kPixels) * kIn elements, each pixel's rounded up to 4.
 template <int kPixels, int kIn, int kOut, typename Clamp>
 void pointwise(const uint32_t* stream, int16_t* scratch, const int8_t* input, int8_t* output) {
   constexpr int kRest = kPixels % kBlock;
@@ -52,14 +52,13 @@ void pointwise(const uint32_t* stream, int16_t* scratch, const int8_t* input, in
   }
 }
 
-// The int16 copy of the rows that a row of outputs reads. It holds, column by column, the kernel's rows of
-// all channels, so that the inputs of an output lie together. Each input row is widened once: going on to
-// the next output, rows that are needed again move up.
+// The int16 copy of the rows that a row of outputs reads. It holds, column by column, the kernel's
+// rows of all channels, so that the inputs of an output lie together. Each input row is widened
+// once: going on to the next output, rows that are needed again move up.
 template <const Window& w, int kChannels>
 class Band {
  public:
-  static constexpr int kColumn =
-      round_up(w.kernel.height * kChannels, kChannels % 4 == 0 ? 4 : 2);
+  static constexpr int kColumn = round_up(w.kernel.height * kChannels, kChannels % 4 == 0 ? 4 : 2);
   static constexpr int kDepth = round_up(w.kernel.width * kColumn, 4);
   static constexpr int kStep = w.stride.width * kColumn;
   static constexpr int kColumns = (w.out.width - 1) * w.stride.width + w.kernel.width;
@@ -94,8 +93,7 @@ class Band {
   static constexpr int kNew0 = kKernel - w.padding.height;
   // Columns of the band that lie inside the data.
   static constexpr int kBegin = w.padding.width;
-  static constexpr int kEnd =
-      kBegin + w.in.width < kColumns ? kBegin + w.in.width : kColumns;
+  static constexpr int kEnd = kBegin + w.in.width < kColumns ? kBegin + w.in.width : kColumns;
 
   void load_row(int band_row, int row) {
     int16_t* column = elements_ + kBegin * kColumn + band_row * kChannels;
@@ -119,8 +117,8 @@ class Band {
 
 // A convolution without dilation. scratch: Band::kElements elements.
 template <const Window& w, int kIn, int kOut, typename Clamp>
-void conv2d(const uint32_t* stream, int16_t input_zero_point, int16_t* scratch,
-            const int8_t* input, int8_t* output) {
+void conv2d(const uint32_t* stream, int16_t input_zero_point, int16_t* scratch, const int8_t* input,
+            int8_t* output) {
   using Rows = Band<w, kIn>;
   constexpr int kRest = w.out.width % kBlock;
   Rows band(scratch, input, input_zero_point);

@@ -1,8 +1,8 @@
 // DEPTHWISE_CONV_2D, one channel at a time.
 //
 // Each channel's rows are copied, as int16 with their padding, into a plane of their own, so that
-// neighbouring taps share a word. Outputs are computed in pairs. Weights and biases come doubled, as
-// `requantize_doubled` wants the accumulators.
+// neighbouring taps share a word. Outputs are computed in pairs. Weights and biases come doubled,
+// as `requantize_doubled` wants the accumulators.
 #pragma once
 
 #include <cstdint>
@@ -68,9 +68,9 @@ class Taps3x3 {
   uint32_t taps12_[3];
 };
 
-// Any other kernel; its words are read again for each pair of outputs. With stride 1 two words meet each word
-// of a row: the taps as the first output sees them, and as the second does, one to the right. With even
-// strides both see the same.
+// Any other kernel; its words are read again for each pair of outputs. With stride 1 two words meet
+// each word of a row: the taps as the first output sees them, and as the second does, one to the
+// right. With even strides both see the same.
 template <int kHeight, int kWidth, int kStride, int kPitch>
 class AnyTaps {
  public:
@@ -109,9 +109,10 @@ class AnyTaps {
   const uint32_t* words_;
 };
 
-// kRows: rows of outputs for which a plane holds the inputs. stream: for each output channel doubled bias,
-// multiplier, addend, shift and the words of its taps. scratch: kPlaneRows * kPitch elements. With
-// kMultiplier 1 the output may take the place of the input where no row is overwritten before it is read.
+// kRows: rows of outputs for which a plane holds the inputs. stream: for each output channel
+// doubled bias, multiplier, addend, shift and the words of its taps. scratch: kPlaneRows * kPitch
+// elements. With kMultiplier 1 the output may take the place of the input where no row is
+// overwritten before it is read.
 template <const Window& w, int kChannels, int kMultiplier, int kRows, typename Clamp>
 class Depthwise {
  public:
@@ -135,8 +136,7 @@ class Depthwise {
  private:
   static constexpr int kStride = w.stride.width;
   static constexpr int kOut = kChannels * kMultiplier;
-  static constexpr int kSpan =
-      kStride == 1 ? w.kernel.width / 2 + 1 : (w.kernel.width + 1) / 2;
+  static constexpr int kSpan = kStride == 1 ? w.kernel.width / 2 + 1 : (w.kernel.width + 1) / 2;
   static constexpr int kPitch = ((w.out.width - 1) * kStride + 2 * kSpan + 1) / 2 * 2;
   static constexpr int kPlaneRows = (kRows - 1) * w.stride.height + w.kernel.height;
   // Rows that the next kRows outputs read again; negative where rows are skipped.
@@ -154,7 +154,8 @@ class Depthwise {
     for (int i = 0; i < count; ++i) elements[i] = value;
   }
 
-  // Brings the inputs of the outputs from row y on into the plane; `input` is the channel's first value.
+  // Brings the inputs of the outputs from row y on into the plane; `input` is the channel's first
+  // value.
   static void load(const int8_t* input, int y, int16_t zero_point, int16_t* plane) {
     const int origin = y * w.stride.height - w.padding.height;
     int row = 0;
@@ -177,9 +178,8 @@ class Depthwise {
 
   // Computes `rows` rows of one channel.
   static void compute(const uint32_t* stream, const int16_t* plane, int rows, int8_t* output) {
-    const auto word = [&](int i) { return static_cast<int32_t>(stream[i]); };
-    const int32_t bias = word(0);
-    const FastScale scale{word(1), word(2), word(3)};
+    const int32_t bias = static_cast<int32_t>(stream[0]);
+    const FastScale scale = fast_scale(stream + 1);
     const Taps taps(stream + kHeader);
     for (int y = 0; y < rows; ++y, plane += w.stride.height * kPitch) {
       const int16_t* x = plane;

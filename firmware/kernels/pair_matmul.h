@@ -1,8 +1,9 @@
 // Products of int8 weights with columns of int16 activations, two output channels at a time.
 //
 // The weights of channels A and B share 16-bit lanes, v = 256 B + A. SMLAD of v accumulates
-// raw = sum(A x) + 256 sum(B x); SMLAD of its sign-extended low bytes accumulates low = sum(A x); the rest
-// is 256 sum(B x), exact modulo 2^32 while |sum(B x)| < 2^23, which the generator has proven.
+// raw = sum(A x) + 256 sum(B x); SMLAD of its sign-extended low bytes accumulates low = sum(A x);
+// the rest is 256 sum(B x), exact modulo 2^32 while |sum(B x)| < 2^23, which the generator has
+// proven.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +19,11 @@ inline constexpr int kPairTrailer = 6;  // FastScale of A, FastScale of B.
 
 // Inputs per iteration of the innermost loop.
 inline constexpr int kUnrolled = 16;
+
+// Twice the sum of the second channel of a pair.
+inline int32_t doubled_second(int32_t raw, int32_t low) {
+  return static_cast<int32_t>(static_cast<uint32_t>(raw) - static_cast<uint32_t>(low)) >> 7;
+}
 
 // Adds four inputs' products with two channels to the accumulators of kColumns columns.
 template <int kColumns, int kStep>
@@ -38,12 +44,11 @@ inline void multiply_add_four(const uint32_t* weights, const int16_t* columns, i
   }
 }
 
-// Computes kColumns output pixels. `stream` holds, for each pair of channels, header, kDepth / 2 words of
-// weights and trailer. Column i of the activations lies kStep elements after column i - 1; output pixel i
-// lies kChannels bytes after pixel i - 1.
+// Computes kColumns output pixels. `stream` holds, for each pair of channels, header, kDepth / 2
+// words of weights and trailer. Column i of the activations lies kStep elements after column i - 1;
+// output pixel i lies kChannels bytes after pixel i - 1.
 template <int kColumns, int kDepth, int kStep, int kChannels, typename Clamp>
-[[gnu::noinline]] void pair_matmul(const uint32_t* stream, const int16_t* columns,
-                                   int8_t* output) {
+[[gnu::noinline]] void pair_matmul(const uint32_t* stream, const int16_t* columns, int8_t* output) {
   static_assert(kDepth % 4 == 0 && kStep % 2 == 0);
   constexpr int kRest = kDepth % kUnrolled;
   for (int channel = 0; channel < kChannels; channel += 2) {
@@ -74,17 +79,15 @@ template <int kColumns, int kDepth, int kStep, int kChannels, typename Clamp>
       multiply_add_four<kColumns, kStep>(stream + k / 2, x + k, raw, low);
     }
     stream += kRest / 2;
-    const auto word = [&](int i) { return static_cast<int32_t>(stream[i]); };
-    const FastScale scale_a{word(0), word(1), word(2)};
-    const FastScale scale_b{word(3), word(4), word(5)};
+    const FastScale scale_a = fast_scale(stream);
+    const FastScale scale_b = fast_scale(stream + 3);
     stream += kPairTrailer;
 #pragma GCC unroll 4
     for (int i = 0; i < kColumns; ++i) {
-      const uint32_t rest = static_cast<uint32_t>(raw[i]) - static_cast<uint32_t>(low[i]);
-      const int32_t twice_b = static_cast<int32_t>(rest) >> 7;
       output[i * kChannels] = requantize_doubled<Clamp>(low[i] * 2, scale_a);
       if (kChannels % 2 == 0 || channel + 1 < kChannels) {
-        output[i * kChannels + 1] = requantize_doubled<Clamp>(twice_b, scale_b);
+        output[i * kChannels + 1] =
+            requantize_doubled<Clamp>(doubled_second(raw[i], low[i]), scale_b);
       }
     }
     output += 2;

@@ -1,7 +1,8 @@
 // The Cortex-M7's DSP instructions that the kernels use, and the same arithmetic in portable C++.
 //
-// A word holds two signed 16-bit lanes, the low one first in memory. The multiplications are volatile to
-// keep them in the order of the source, in which registers suffice; the compiler's own order spills.
+// A word holds two signed 16-bit lanes, the low one first in memory. The multiplications are
+// volatile to keep them in the order of the source, in which registers suffice; the compiler's own
+// order spills.
 #pragma once
 
 #include <cstdint>
@@ -66,19 +67,15 @@ inline int32_t saturate_int8(int32_t x) {
   return result;
 }
 
-inline uint32_t load_word(const void* address) {
-  return *static_cast<const AliasedWord*>(address);
-}
+inline uint32_t load_word(const void* address) { return *static_cast<const AliasedWord*>(address); }
 
-inline void store_word(void* address, uint32_t word) {
-  *static_cast<AliasedWord*>(address) = word;
-}
+inline void store_word(void* address, uint32_t word) { *static_cast<AliasedWord*>(address) = word; }
 
 // The address is a multiple of 4.
 inline void load_pair(const void* address, uint32_t& first, uint32_t& second) {
   asm volatile("ldrd %0, %1, %2"
-      : "=r"(first), "=r"(second)
-      : "m"(*static_cast<const AliasedPair*>(address)));
+               : "=r"(first), "=r"(second)
+               : "m"(*static_cast<const AliasedPair*>(address)));
 }
 
 // The address is a multiple of 4.

@@ -1,7 +1,8 @@
 // Copies of int8 activations as int16, for `pair_matmul`.
 //
-// Groups of four are stored in the order 0, 2, 1, 3, as SXTB16 gives them, where the number of channels is a
-// multiple of four; the generator orders the weights alike. Other channels keep their order.
+// Groups of four are stored in the order 0, 2, 1, 3, as SXTB16 gives them, where the number of
+// channels is a multiple of four; the generator orders the weights alike. Other channels keep their
+// order.
 #pragma once
 
 #include <cstdint>

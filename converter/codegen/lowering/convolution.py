@@ -45,7 +45,8 @@ class Convolution:
     @property
     def folded_bias(self) -> Integers:
         """Biases that hold the input zero point's share, as if padding had the zero point as value."""
-        return self.bias - self.zero_point * self.by_channel.sum(axis=1)
+        folded: Integers = self.bias - self.zero_point * self.by_channel.sum(axis=1)
+        return folded
 
     @property
     def extremes(self) -> tuple[Integers, Integers]:

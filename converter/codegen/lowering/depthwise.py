@@ -6,7 +6,7 @@ import numpy as np
 
 from converter.codegen.lowering.case import Array, LayerCode, Names
 from converter.codegen.lowering.convolution import Convolution, Integers, Strategy
-from converter.codegen.lowering.fast_scale import clamping, fast_scales
+from converter.codegen.lowering.fast_scale import clamping, fast_convolution
 
 # Bytes of int16 rows that are held at once; more rows than these cost memory and save little.
 _PLANE_BYTES = 1536
@@ -15,7 +15,7 @@ _PLANE_BYTES = 1536
 def _fits(conv: Convolution) -> bool:
     window, stride = conv.window, conv.window.strides[1]
     plain_window = window.batches == 1 and window.dilations == (1, 1) and (stride == 1 or stride % 2 == 0)
-    return conv.depth == 1 and plain_window and fast_scales(conv) is not None
+    return conv.depth == 1 and plain_window and fast_convolution(conv) is not None
 
 
 def _span(conv: Convolution) -> int:
@@ -66,20 +66,22 @@ def _taps(conv: Convolution) -> Integers:
         return first.reshape(channels, -1, 2)
     second = np.pad(weights, ((0, 0), (0, 0), (1, length - width - 1)))
     phases = np.stack([first.reshape(channels, height, -1, 2), second.reshape(channels, height, -1, 2)], 3)
-    return phases.reshape(channels, -1, 2)
+    taps: Integers = phases.reshape(channels, -1, 2)
+    return taps
 
 
 def _emit(conv: Convolution, names: Names) -> LayerCode:
-    scales = fast_scales(conv)
-    assert scales is not None
-    taps = 2 * _taps(conv) & 0xFFFF
-    header = np.concatenate([2 * conv.folded_bias[:, None], np.array(scales, dtype=np.int64)], axis=1)
+    fast = fast_convolution(conv)
+    assert fast is not None
+    taps = 2 * _taps(fast.conv) & 0xFFFF
+    doubled_bias = 2 * fast.conv.folded_bias[:, None]
+    header = np.concatenate([doubled_bias, np.array(fast.scales, dtype=np.int64)], axis=1)
     stream = np.concatenate([header, taps[..., 0] | (taps[..., 1] << 16)], axis=1).reshape(-1) & 0xFFFFFFFF
     array = Array("Stream", "uint32_t", [f"0x{word:X}u" for word in stream], 4 * len(stream))
     declaration = f"constexpr kernels::Window {names.prefix}Window = {conv.window.cpp()};"
     kernel = (
         f"kernels::Depthwise<{names.prefix}Window, {conv.channels_in}, {conv.per_group}, {_rows(conv)}, "
-        f"{clamping(conv)}>"
+        f"{clamping(conv.bounds)}>"
     )
     call = (
         f"{kernel}::run({names.prefix}Stream, {conv.zero_point}, "

@@ -17,6 +17,7 @@ from converter.codegen.lowering.case import (
     require_activation,
     require_int8,
 )
+from converter.codegen.lowering.fast_scale import clamping, fast_scale
 from converter.graph import ActivationOptions, Tensor
 
 _ADD_HEADROOM = 20
@@ -45,6 +46,10 @@ def _emit_add(case: Case, names: Names) -> LayerCode:
     assert isinstance(case.options, ActivationOptions)
     left, right, output = case.input(0), case.input(1), case.output
     twice_largest = 2.0 * max(left.scale, right.scale)
+    if left.shape == right.shape:
+        code = _add_same_shape(case, names, twice_largest)
+        if code is not None:
+            return code
     addends = [
         braces(t.zero_point, cpp_scale(quantize_scale(t.scale / twice_largest)), braces(*_strides(t)))
         for t in (left, right)
@@ -56,6 +61,33 @@ def _emit_add(case: Case, names: Names) -> LayerCode:
         f"{names.output});"
     )
     return LayerCode(_HEADERS, (call,))
+
+
+def _add_same_shape(case: Case, names: Names, twice_largest: float) -> LayerCode | None:
+    """ADD by firmware/kernels/add.h; None where its proofs fail."""
+    assert isinstance(case.options, ActivationOptions)
+    output = case.output
+    bounds = output_range(output, case.options.activation)
+    exact, scaled = (0, 1) if case.input(0).scale >= case.input(1).scale else (1, 0)
+    factor = quantize_scale(case.input(scaled).scale / twice_largest)
+    scale = quantize_scale(twice_largest / (2**_ADD_HEADROOM * output.scale))
+    fast = fast_scale(scale, 2 * (255 << (_ADD_HEADROOM - 1)), bounds.zero_point)
+    if fast is None or factor.shift < -30:
+        return None
+    zero_exact, zero_scaled = case.input(exact).zero_point, case.input(scaled).zero_point
+    scales = braces(
+        -zero_exact << (_ADD_HEADROOM - 1),
+        -zero_scaled << (_ADD_HEADROOM + 1),
+        factor.multiplier,
+        -factor.shift,
+        braces(*fast),
+    )
+    declaration = f"constexpr kernels::AddScales {names.prefix}Scales = {scales};"
+    call = (
+        f"kernels::add_same_shape<{names.prefix}Scales, {output.elements}, {clamping(bounds)}>("
+        f"{names.inputs[exact]}, {names.inputs[scaled]}, {names.output});"
+    )
+    return LayerCode(("kernels/add.h",), (call,), (), (declaration,))
 
 
 def _add_in_place(case: Case) -> tuple[int, ...]:

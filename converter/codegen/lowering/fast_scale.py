@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from converter.codegen.arithmetic import INT8_MAX, INT8_MIN, Scale
+from converter.codegen.arithmetic import INT8_MAX, INT8_MIN, Range, Scale, multiply
 from converter.codegen.lowering.convolution import Convolution
 
 _MAX_ACCUMULATOR = 1 << 30
+_INT32 = range(-(1 << 31), 1 << 31)
 _MAX_SHIFT = 22
 
 
@@ -19,34 +21,55 @@ class FastScale(NamedTuple):
     shift: int
 
 
-def fast_scales(conv: Convolution) -> list[FastScale] | None:
-    """The scales of all channels, or None where the proof in requantize.h does not hold for one of them."""
+@dataclass(frozen=True)
+class FastConvolution:
+    """A convolution whose accumulators are proven small enough for fast requantization.
+
+    conv: the convolution; channels whose output never changes have weights and bias 0; scales: one a channel.
+    """
+
+    conv: Convolution
+    scales: tuple[FastScale, ...]
+
+
+def fast_convolution(conv: Convolution) -> FastConvolution | None:
+    """The convolution with fast scales, or None where the proof in requantize.h fails for a channel."""
     low, high = conv.extremes
-    found = [
-        _fast_scale(scale, max(-int(least), int(most)), conv.bounds.zero_point)
-        for scale, least, most in zip(conv.scales, low, high, strict=True)
-    ]
-    complete = [scale for scale in found if scale is not None]
-    return complete if len(complete) == len(found) else None
+    weights, bias = conv.weights.copy(), conv.bias.copy()
+    scales = []
+    for channel, scale in enumerate(conv.scales):
+        least, most = int(low[channel]), int(high[channel])
+        constant = _constant_output(scale, least, most, conv.bounds)
+        if constant is not None:
+            weights[channel], bias[channel] = 0, 0
+            scales.append(FastScale(0, 2 * constant + 1, 1))
+            continue
+        fast = fast_scale(scale, max(-least, most), conv.bounds.zero_point)
+        if fast is None:
+            return None
+        scales.append(fast)
+    return FastConvolution(replace(conv, weights=weights, bias=bias), tuple(scales))
 
 
-def _fast_scale(scale: Scale, largest: int, zero_point: int) -> FastScale | None:
-    """`largest`: the greatest absolute value of the channel's accumulators."""
-    if largest >= _MAX_ACCUMULATOR:
-        return None
+def fast_scale(scale: Scale, largest: int, zero_point: int) -> FastScale | None:
+    """The fast form of `scale` for accumulators of at most `largest`, or None where the proof fails."""
     shift = -scale.shift
-    product = (largest * scale.multiplier >> 31) + 1
-    if scale.multiplier == 0 or (shift >= 1 and product < 1 << (shift - 1)):
-        # Whatever the accumulator, the result is the zero point.
-        return FastScale(0, 1 + zero_point * 2, 1)
-    if not 1 <= shift <= _MAX_SHIFT:
+    if largest >= _MAX_ACCUMULATOR or not 1 <= shift <= _MAX_SHIFT:
         return None
     return FastScale(scale.multiplier, (1 << (shift - 1)) + (zero_point << shift), shift)
 
 
-def clamping(conv: Convolution) -> str:
-    """The `kernels::Clamping` type of the outputs."""
-    bounds = conv.bounds
+def _constant_output(scale: Scale, least: int, most: int, bounds: Range) -> int | None:
+    """The output of a channel that has only one, whatever the inputs: requantization is monotonous."""
+    if least not in _INT32 or most not in _INT32 or scale.shift > 0:
+        return None
+    ends = [multiply(accumulator, scale) + bounds.zero_point for accumulator in (least, most)]
+    first, last = (min(max(end, bounds.low), bounds.high) for end in ends)
+    return first if first == last else None
+
+
+def clamping(bounds: Range) -> str:
+    """The `kernels::Clamping` type of outputs."""
     relu = "true" if bounds.low == bounds.zero_point else "false"
     saturate = "true" if (bounds.low, bounds.high) == (INT8_MIN, INT8_MAX) else "false"
     return f"kernels::Clamping<{relu}, {saturate}, {bounds.low}, {bounds.high}>"

@@ -9,7 +9,7 @@ import numpy as np
 
 from converter.codegen.lowering.case import Array, LayerCode, Names
 from converter.codegen.lowering.convolution import Convolution, Integers, Strategy
-from converter.codegen.lowering.fast_scale import FastScale, clamping, fast_scales
+from converter.codegen.lowering.fast_scale import FastScale, clamping, fast_convolution
 
 _BLOCK = 3  # kBlock of conv2d.h
 _MAX_B = 1 << 23
@@ -24,15 +24,23 @@ def _fits(conv: Convolution) -> bool:
     window = conv.window
     if window.batches != 1 or window.dilations != (1, 1) or conv.depth != conv.channels_in:
         return False
-    low, high = conv.extremes
+    fast = fast_convolution(conv)
+    if fast is None:
+        return False
+    low, high = fast.conv.extremes
     second = slice(1, None, 2)
     bounded = (low[second] > -_MAX_B).all() and (high[second] < _MAX_B).all()
-    return bool(bounded and (conv.weights >= -127).all() and fast_scales(conv) is not None)
+    return bool(bounded and (fast.conv.weights >= -127).all())
 
 
 def _is_pointwise(conv: Convolution) -> bool:
     window = conv.window
     return window.kernel == (1, 1) and window.strides == (1, 1) and window.padding == (0, 0)
+
+
+def _is_one_row(conv: Convolution) -> bool:
+    """Whether weights meet a single pixel, of which whole words can be read: no need to widen it in advance."""
+    return _is_pointwise(conv) and conv.window.size_out == (1, 1) and conv.depth % 4 == 0
 
 
 def _column(conv: Convolution) -> int:
@@ -42,6 +50,8 @@ def _column(conv: Convolution) -> int:
 
 def _scratch(conv: Convolution) -> int:
     window = conv.window
+    if _is_one_row(conv):
+        return 0
     if _is_pointwise(conv):
         pixels = window.size_out[0] * window.size_out[1]
         return 2 * min(pixels, _BLOCK) * _round_up(conv.depth, 4)
@@ -51,6 +61,8 @@ def _scratch(conv: Convolution) -> int:
 
 
 def _in_place(conv: Convolution) -> bool:
+    if _is_one_row(conv):
+        return False
     if _is_pointwise(conv):
         return True
     window = conv.window
@@ -78,33 +90,42 @@ def _ordered_weights(conv: Convolution) -> Integers:
     return np.pad(flat, ((0, 0), (0, _round_up(flat.shape[1], 4) - flat.shape[1])))
 
 
-def pair_stream(weights: Integers, bias: Integers, scales: list[FastScale]) -> Integers:
+def pair_stream(weights: Integers, bias: Integers, scales: list[FastScale], together: int = 1) -> Integers:
     """The stream of `pair_matmul`: uint32 values in an int64 array.
 
-    weights: [channels, depth] in the order of the activations; bias: [channels], the zero point folded in.
+    weights: [channels, depth] in the order of the activations; bias: [channels], the zero point folded in;
+    together: pairs whose streams are interleaved.
     """
-    if len(weights) % 2:
-        weights = np.pad(weights, ((0, 1), (0, 0)))
-        bias = np.pad(bias, (0, 1))
-        scales = [*scales, FastScale(0, 0, 0)]
+    missing = -len(weights) % (2 * together)
+    weights = np.pad(weights, ((0, missing), (0, 0)))
+    bias = np.pad(bias, (0, missing))
+    scales = scales + [FastScale(0, 0, 0)] * missing
     a, b = weights[0::2], weights[1::2]
     lanes = (256 * b + a) & 0xFFFF
     words = lanes[:, 0::2] | (lanes[:, 1::2] << 16)
-    bias_a, bias_b = bias[0::2, None], bias[1::2, None]
-    trailer = np.array(scales, dtype=np.int64).reshape(len(a), 6)
-    rows = np.concatenate([bias_a, bias_a + 256 * bias_b, words, trailer], axis=1)
-    stream: Integers = rows.reshape(-1) & 0xFFFFFFFF
+    groups = len(a) // together
+    header = np.stack([bias[0::2], bias[0::2] + 256 * bias[1::2]], axis=1).reshape(groups, -1)
+    body = words.reshape(groups, together, -1, 2).swapaxes(1, 2).reshape(groups, -1)
+    trailer = np.array(scales, dtype=np.int64).reshape(groups, -1)
+    stream: Integers = np.concatenate([header, body, trailer], axis=1).reshape(-1) & 0xFFFFFFFF
     return stream
 
 
 def _emit(conv: Convolution, names: Names) -> LayerCode:
-    scales = fast_scales(conv)
-    assert scales is not None
-    stream = pair_stream(_ordered_weights(conv), conv.folded_bias, scales)
+    fast = fast_convolution(conv)
+    assert fast is not None
+    together = 2 if _is_one_row(conv) else 1
+    stream = pair_stream(_ordered_weights(fast.conv), fast.conv.folded_bias, list(fast.scales), together)
     array = Array("Stream", "uint32_t", [f"0x{word:X}u" for word in stream], 4 * len(stream))
-    window, clamp = conv.window, clamping(conv)
+    window, clamp = conv.window, clamping(conv.bounds)
     scratch = f"reinterpret_cast<int16_t*>({names.scratch})"
     pointers = f"{scratch}, {names.inputs[0]}, {names.output}"
+    if _is_one_row(conv):
+        call = (
+            f"kernels::fully_connected<{conv.depth}, {conv.channels}, {clamp}>({names.prefix}Stream, "
+            f"{names.inputs[0]}, {names.output});"
+        )
+        return LayerCode(("kernels/fully_connected.h",), (call,), (array,))
     if _is_pointwise(conv):
         pixels = window.size_out[0] * window.size_out[1]
         call = (

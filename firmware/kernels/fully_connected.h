@@ -1,0 +1,60 @@
+// FULLY_CONNECTED with one row: weights met only once, four output channels at a time.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/pair_matmul.h"
+
+namespace tinyboost::kernels {
+
+// Two pairs of channels as in pair_matmul.h, their streams interleaved: both headers, for every
+// four inputs two words of each pair, both trailers. Channels beyond kChannels, up to a multiple of
+// four, have zeros.
+template <int kDepth, int kChannels, typename Clamp>
+[[gnu::noinline]] void fully_connected(const uint32_t* stream, const int8_t* input,
+                                       int8_t* output) {
+  static_assert(kDepth % 4 == 0);
+  constexpr int kStep = kDepth % 16 == 0 ? 16 : (kDepth % 8 == 0 ? 8 : 4);
+  for (int channel = 0; channel < kChannels; channel += 4) {
+    uint32_t low0, raw0, low1, raw1;
+    load_pair(stream, low0, raw0);
+    load_pair(stream + 2, low1, raw1);
+    int32_t low[2] = {static_cast<int32_t>(low0), static_cast<int32_t>(low1)};
+    int32_t raw[2] = {static_cast<int32_t>(raw0), static_cast<int32_t>(raw1)};
+    stream += 2 * kPairHeader;
+    const int8_t* x = input;
+    const int8_t* const end = input + kDepth;
+    do {
+#pragma GCC unroll 4
+      for (int k = 0; k < kStep; k += 4) {
+        const uint32_t bytes = load_word(x + k);
+        const uint32_t x0 = widen_even(bytes);
+        const uint32_t x1 = widen_odd(bytes);
+#pragma GCC unroll 2
+        for (int pair = 0; pair < 2; ++pair) {
+          uint32_t v0, v1;
+          load_pair(stream + k + 2 * pair, v0, v1);
+          raw[pair] = multiply_add_lanes(v0, x0, raw[pair]);
+          raw[pair] = multiply_add_lanes(v1, x1, raw[pair]);
+          low[pair] = multiply_add_lanes(widen_even(v0), x0, low[pair]);
+          low[pair] = multiply_add_lanes(widen_even(v1), x1, low[pair]);
+        }
+      }
+      x += kStep;
+      stream += kStep;
+    } while (x != end);
+#pragma GCC unroll 2
+    for (int pair = 0; pair < 2; ++pair) {
+      const int first = channel + 2 * pair;
+      if (kChannels % 4 != 0 && first >= kChannels) break;
+      output[first] = requantize_doubled<Clamp>(low[pair] * 2, fast_scale(stream));
+      if (kChannels % 2 == 0 || first + 1 < kChannels) {
+        output[first + 1] =
+            requantize_doubled<Clamp>(doubled_second(raw[pair], low[pair]), fast_scale(stream + 3));
+      }
+      stream += kPairTrailer;
+    }
+  }
+}
+
+}  // namespace tinyboost::kernels
