@@ -59,16 +59,18 @@ def export_onnx(network: nn.Module, input_shape: tuple[int, int, int], path: Pat
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's prints, deprecation warnings and its remarks on packages that we do not use."""
-    chatter = logging.getLogger("torch.onnx")
-    level = chatter.level
-    chatter.setLevel(logging.ERROR)
+    """Without the exporter's prints, deprecation warnings and its remarks on its own passes."""
+    chatter = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
+    levels = [logger.level for logger in chatter]
     try:
+        for logger in chatter:
+            logger.setLevel(logging.ERROR)
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        chatter.setLevel(level)
+        for logger, level in zip(chatter, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _largest_difference(network: nn.Module, input_shape: tuple[int, int, int], path: Path) -> float:

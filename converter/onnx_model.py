@@ -13,6 +13,10 @@ from onnx import helper, numpy_helper
 from common.errors import ModelError
 
 MAX_FILE_BYTES = 256 << 20
+_PLAIN = {
+    *("Conv", "Gemm", "Add", "Relu", "Clip", "Flatten", "Softmax"),
+    *("MaxPool", "AveragePool", "GlobalAveragePool"),
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,11 @@ def _only_input(model: Any) -> OnnxInput:
     if len(shape) < 2 or shape[0] != 1:
         raise ModelError(f"input '{name}' has shape {list(shape)}; export with batch 1 as first dimension")
     return OnnxInput(name, shape)
+
+
+def is_plain(model: Any) -> bool:
+    """Whether all operators are of kinds between which there is nothing to fold or simplify."""
+    return {node.op_type for node in model.graph.node} <= _PLAIN
 
 
 def pool_global_means(model: Any) -> None:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import onnx
 
 from common.errors import ModelError
-from converter.onnx_model import OnnxInput, load_onnx, pool_global_means
+from converter.onnx_model import OnnxInput, is_plain, load_onnx, pool_global_means
 from converter.rename import with_onnx_names
 from converter.workers import REFUSED
 
@@ -43,7 +43,7 @@ def main(job: dict[str, Any]) -> None:
     copy = Path("model.onnx")
     onnx.save(model, copy)
     with _explained("onnx2tf cannot convert it to TensorFlow"):
-        keras = _to_keras(copy, calibration)
+        keras = _to_keras(copy, calibration, simplify=not is_plain(model))
     with _explained("TensorFlow cannot convert it to int8 TFLite"):
         converted = _quantize(keras, calibration)
     Path(job["tflite"]).write_bytes(with_onnx_names(converted, model))
@@ -73,13 +73,18 @@ def _channels_last(samples: _Samples, source: OnnxInput) -> _Samples:
     return np.ascontiguousarray(np.moveaxis(samples, 1, -1)) if samples.ndim > 2 else samples
 
 
-def _to_keras(path: Path, calibration: _Samples) -> Any:
+def _to_keras(path: Path, calibration: _Samples, *, simplify: bool) -> Any:
     """The float Keras model that computes what the ONNX file does, channels last."""
     from onnx2tf import onnx2tf
 
     # For RGB models onnx2tf would download sample images, and only to compare its operators with ONNX's.
     onnx2tf.download_test_image_data = lambda: calibration[:20]
-    return onnx2tf.convert(input_onnx_file_path=str(path), disable_model_save=True, non_verbose=True)
+    return onnx2tf.convert(
+        input_onnx_file_path=str(path),
+        not_use_onnxsim=not simplify,
+        disable_model_save=True,
+        non_verbose=True,
+    )
 
 
 def _quantize(model: Any, calibration: _Samples) -> bytes:

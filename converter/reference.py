@@ -78,7 +78,8 @@ def quantize_input(graph: Graph, values: npt.NDArray[np.float32]) -> npt.NDArray
         raise ModelError(f"{graph.name}: input '{tensor.name}' is {tensor.dtype}, not quantized int8")
     if np.isnan(values).any():
         raise ConfigError(f"the inputs of {graph.name} hold NaN")
-    scaled = (values / np.float32(tensor.scale)).astype(np.float64)
+    with np.errstate(over="ignore"):
+        scaled = (values / np.float32(tensor.scale)).astype(np.float64)
     rounded = np.trunc(scaled + np.copysign(0.5, scaled)) + tensor.zero_point
     quantized: npt.NDArray[np.int8] = rounded.clip(-128, 127).astype(np.int8)
     return quantized
@@ -104,7 +105,10 @@ def _run(
         try:
             run_worker("converter.reference_worker", [json.dumps(job)], log, TIMEOUT_S)
         except WorkerError as error:
-            raise ModelError(f"{path}: the tflite-micro interpreter failed: {error}") from None
+            # The interpreter says the cause first, before exceptions that only say that there was one.
+            first = log.read_text(errors="replace").strip().partition("\n")[0]
+            reason = str(error) if not first or first.startswith("Traceback") else first[:300]
+            raise ModelError(f"{path}: the tflite-micro interpreter failed: {reason}") from None
         with np.load(answer, allow_pickle=False) as archive:
             return [archive[f"arr_{i}"] for i in range(len(archive.files))]
 
