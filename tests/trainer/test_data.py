@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import gzip
+import logging
+import struct
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from common.errors import ConfigError
+from trainer.config import DataConfig
+from trainer.data import DATASETS, DatasetAbsentError, load_dataset, normalise
+from trainer.data.batches import TrainingBatches, augment
+from trainer.data.dataset import resize, statistics
+from trainer.data.fashion_mnist import DEBIAN_FOLDER, read_idx
+
+
+
+def idx(array: np.ndarray) -> bytes:
+    return bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+@pytest.fixture
+def fashion(tmp_path):
+    """A folder with small IDX files: 7 train and 3 test images of 5x4, train gzipped."""
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 7), ("t10k", 3)):
+        images = idx(generator.integers(0, 256, (count, 5, 4), dtype=np.uint8))
+        labels = idx(np.arange(count, dtype=np.uint8))
+        for kind, data in (("images-idx3", images), ("labels-idx1", labels)):
+            name = f"{part}-{kind}-ubyte"
+            if part == "train":
+                (tmp_path / f"{name}.gz").write_bytes(gzip.compress(data))
+            else:
+                (tmp_path / name).write_bytes(data)
+    return tmp_path
+
+
+def test_fashion_mnist_is_read_from_idx_files_gzipped_or_not(fashion):
+    dataset = load_dataset(DataConfig(path=fashion))
+    assert dataset.train_images.shape == (7, 5, 4, 1)
+    assert dataset.test_images.shape == (3, 5, 4, 1)
+    assert dataset.input_shape == (1, 5, 4)
+    expected = np.random.default_rng(0).integers(0, 256, (7, 5, 4), dtype=np.uint8)
+    np.testing.assert_array_equal(dataset.train_images[..., 0], expected)
+    np.testing.assert_array_equal(dataset.train_labels, range(7))
+    assert dataset.class_names[9] == "ankle boot"
+    assert dataset.name == "fashion_mnist"
+
+
+@pytest.mark.skipif(not DEBIAN_FOLDER.exists(), reason="package dataset-fashion-mnist is not installed")
+def test_the_installed_fashion_mnist_is_complete():
+    dataset = load_dataset(DataConfig())
+    assert dataset.train_images.shape == (60_000, 28, 28, 1)
+    assert np.bincount(dataset.train_labels).tolist() == [6000] * 10
+    assert np.bincount(dataset.test_labels).tolist() == [1000] * 10
+    assert dataset.mean == pytest.approx((0.2860,), abs=1e-4)  # the published figures
+    assert dataset.std == pytest.approx((0.3530,), abs=1e-4)
+
+
+def test_an_absent_fashion_mnist_names_the_package_and_digits(tmp_path):
+    with pytest.raises(DatasetAbsentError, match="apt install dataset-fashion-mnist") as caught:
+        load_dataset(DataConfig(path=tmp_path))
+    assert 'data.name = "digits"' in str(caught.value)
+
+
+def test_the_fallback_steps_in_and_says_so(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        dataset = load_dataset(DataConfig(path=tmp_path, fallback="digits"))
+    assert dataset.name == "digits"
+    assert "using digits instead" in caplog.text
+
+
+def test_a_damaged_dataset_does_not_fall_back(fashion):
+    (fashion / "train-labels-idx1-ubyte.gz").write_bytes(b"no gzip")
+    with pytest.raises(ConfigError, match="train-labels-idx1-ubyte.gz: damaged"):
+        load_dataset(DataConfig(path=fashion, fallback="digits"))
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_damaged_idx_files_are_errors_that_name_the_file(tmp_path, data):
+    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    path = tmp_path / ("images.gz" if data.draw(st.booleans()) else "images")
+    content = bytearray(gzip.compress(idx(array), mtime=0) if path.suffix else idx(array))
+    if data.draw(st.booleans()):
+        content = content[: data.draw(st.integers(0, len(content) - 1))]
+    else:
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    try:
+        result = read_idx(path, axes=3)
+    except ConfigError as error:
+        assert str(path) in str(error)
+        assert "\n" not in str(error)
+    else:
+        assert result.size == 24
+
+
+def test_digits_are_split_without_overlap():
+    dataset = load_dataset(DataConfig(name="digits"))
+    assert dataset.train_images.shape == (1437, 8, 8, 1)
+    assert dataset.test_images.shape == (360, 8, 8, 1)
+    assert dataset.train_images.max() == 255
+    assert np.bincount(dataset.test_labels).min() >= 30
+
+
+def test_an_unknown_dataset_is_answered_with_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'fashion_mnist'"):
+        load_dataset(DataConfig(name="fashion-mnist"))
+
+
+def arrays(**changes: object) -> dict[str, object]:
+    generator = np.random.default_rng(1)
+    return {
+        "train_images": generator.integers(0, 256, (8, 6, 4, 3), dtype=np.uint8),
+        "train_labels": np.arange(8) % 3,
+        "test_images": generator.integers(0, 256, (4, 6, 4, 3), dtype=np.uint8),
+        "test_labels": np.arange(4) % 3,
+        **changes,
+    }
+
+
+def test_an_npz_file_is_a_dataset(tmp_path):
+    np.savez(tmp_path / "mine.npz", **arrays(class_names=np.array(["a", "b", "c"])))
+    dataset = load_dataset(DataConfig(name="npz", path=tmp_path / "mine.npz", train_limit=5, test_limit=2))
+    assert dataset.input_shape == (3, 6, 4)
+    assert (len(dataset.train_images), len(dataset.train_labels), len(dataset.test_images)) == (5, 5, 2)
+    assert dataset.class_names == ("a", "b", "c")
+    assert dataset.train_labels.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_labels": np.arange(7) % 3}, r"8 train images, but labels of shape \[7\]"),
+        ({"test_labels": np.array([0, 1, 2, 3])}, r"test labels go from 0 to 3, but there are 3 classes"),
+        ({"train_labels": np.arange(8) - 1}, "train labels go from -1"),
+        ({"train_labels": np.zeros(8)}, "train_labels must hold integers; it holds float64"),
+        ({"train_images": np.zeros((8, 6, 4, 3))}, "train images must be uint8"),
+        ({"train_images": np.zeros((8, 6, 4), np.uint8)}, "train images must be uint8"),
+        ({"train_images": np.zeros((8, 6, 4, 2), np.uint8)}, "train images must be uint8"),
+        ({"train_images": np.zeros((0, 6, 4, 3), np.uint8), "train_labels": np.zeros(0, int)}, "train images"),
+        ({"test_images": np.zeros((4, 4, 6, 3), np.uint8)}, "they must be alike"),
+    ],
+)
+def test_a_wrong_npz_file_is_an_error_that_names_it(tmp_path, changes, message):
+    path = tmp_path / "mine.npz"
+    np.savez(path, **arrays(**changes))
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_dataset(DataConfig(name="npz", path=path))
+    assert str(path) in str(caught.value)
+
+
+def test_missing_npz_parts_are_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"data\.path is missing"):
+        load_dataset(DataConfig(name="npz"))
+    with pytest.raises(ConfigError, match="no such file"):
+        load_dataset(DataConfig(name="npz", path=tmp_path / "absent.npz"))
+    np.savez(tmp_path / "mine.npz", train_images=np.zeros((1, 2, 2, 1), np.uint8))
+    with pytest.raises(ConfigError, match="array 'train_labels' is missing"):
+        load_dataset(DataConfig(name="npz", path=tmp_path / "mine.npz"))
+    np.savez(tmp_path / "pickled.npz", **arrays(train_labels=np.array([{}] * 8)))
+    with pytest.raises(ConfigError, match=r"pickled\.npz: damaged, or no \.npz file"):
+        load_dataset(DataConfig(name="npz", path=tmp_path / "pickled.npz"))
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_damaged_npz_files_are_errors_that_name_the_file(tmp_path, data):
+    path = tmp_path / "mine.npz"
+    np.savez_compressed(path, **arrays())
+    content = bytearray(path.read_bytes())
+    if data.draw(st.booleans()):
+        content = content[: data.draw(st.integers(0, len(content) - 1))]
+    else:
+        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    try:
+        dataset = load_dataset(DataConfig(name="npz", path=path))
+    except ConfigError as error:
+        assert str(path) in str(error)
+    else:
+        assert dataset.input_shape == (3, 6, 4)
+
+
+def test_held_out_images_leave_the_training_set_and_replace_the_test_set():
+    whole = load_dataset(DataConfig(name="digits"))
+    split = load_dataset(DataConfig(name="digits", validation=200))
+    assert (len(split.train_images), len(split.test_images)) == (1237, 200)
+    together = np.concatenate([split.train_images, split.test_images])
+    key = lambda images: sorted(image.tobytes() for image in images)  # noqa: E731
+    assert key(together) == key(whole.train_images)
+    with pytest.raises(ConfigError, match="leaves none"):
+        load_dataset(DataConfig(name="digits", validation=1437))
+
+
+def test_images_are_resized_to_the_resolution():
+    dataset = load_dataset(DataConfig(name="digits", resolution=(12, 16), train_limit=10))
+    assert dataset.train_images.shape == (10, 12, 16, 1)
+    assert dataset.test_images.shape == (360, 12, 16, 1)
+
+
+def test_resizing_interpolates_linearly_and_averages_when_it_shrinks():
+    ramp = np.tile(np.arange(0, 160, 20, dtype=np.uint8), (8, 1))[None, :, :, None]
+    wide = resize(ramp, 8, 16)[0, 0, :, 0]
+    np.testing.assert_array_equal(wide[1:-1], np.arange(14) * 10 + 5)
+    checks = (np.indices((8, 8)).sum(axis=0) % 2 * 255).astype(np.uint8)[None, :, :, None]
+    small = resize(checks, 4, 4)
+    assert np.abs(small.astype(int) - 128).max() <= 16
+    assert resize(ramp, 8, 8) is ramp
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_normalise_gives_channels_first_values_of_mean_zero(channels):
+    images = np.random.default_rng(0).integers(0, 256, (50, 4, 6, channels), dtype=np.uint8)
+    mean, std = statistics(images)
+    expected = (images / 255 - images.mean((0, 1, 2)) / 255) / (images.std((0, 1, 2)) / 255)
+    result = normalise(images, mean, std)
+    assert result.dtype == torch.float32
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    np.testing.assert_allclose(result.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-5)
+    assert torch.equal(normalise(torch.from_numpy(images), mean, std), result)
+
+
+def test_a_constant_channel_normalises_to_zero():
+    images = np.full((2, 3, 3, 1), 7, np.uint8)
+    assert not normalise(images, *statistics(images)).abs().max() > 1e-6
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    padding=st.integers(0, 3),
+    flip=st.booleans(),
+    channels=st.sampled_from([1, 3]),
+    seed=st.integers(0, 2**32),
+)
+def test_augmented_images_are_mirrored_or_shifted_crops(padding, flip, channels, seed):
+    images = torch.randint(0, 256, (5, 4, 6, channels), dtype=torch.uint8)
+    varied = augment(images, padding, flip, torch.Generator().manual_seed(seed))
+    assert varied.shape == images.shape
+    assert varied.dtype == torch.uint8
+    for image, result in zip(images.numpy(), varied.numpy(), strict=True):
+        padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+        crops = [
+            padded[y : y + 4, x : x + 6] for y in range(2 * padding + 1) for x in range(2 * padding + 1)
+        ]
+        candidates = crops + ([crop[:, ::-1] for crop in crops] if flip else [])
+        assert any(np.array_equal(result, candidate) for candidate in candidates)
+
+
+def test_augmentation_reaches_every_offset_and_both_directions():
+    image = torch.arange(12, dtype=torch.uint8).reshape(1, 3, 4, 1) + 1
+    varied = augment(image.expand(600, -1, -1, -1), 1, True, torch.Generator().manual_seed(0))
+    assert len({result.numpy().tobytes() for result in varied}) == 18
+
+
+def test_an_epoch_holds_every_image_once_in_an_order_of_its_own():
+    dataset = load_dataset(DataConfig(name="digits"))
+    config = DataConfig(name="digits")
+    batches = TrainingBatches(dataset, config, 100, seed=3)
+    assert batches.steps == 14
+    epochs = [torch.cat([batch.images for batch in batches.epoch(epoch)]) for epoch in (0, 0, 1)]
+    assert torch.equal(epochs[0], epochs[1])
+    assert not torch.equal(epochs[0], epochs[2])
+    again = TrainingBatches(dataset, config, 100, seed=3)
+    list(again.epoch(0))
+    labels = [torch.cat([batch.labels for batch in each.epoch(1)]) for each in (batches, again)]
+    assert torch.equal(labels[0], labels[1])
+    whole = normalise(dataset.train_images, dataset.mean, dataset.std)
+    known = {image.numpy().tobytes() for image in whole}
+    assert all(image.numpy().tobytes() in known for image in epochs[2])
+    other = TrainingBatches(dataset, config, 100, seed=4)
+    assert not torch.equal(next(other.epoch(0)).images, next(batches.epoch(0)).images)
+
+
+def test_calibration_images_are_always_the_same():
+    dataset = load_dataset(DataConfig(name="digits"))
+    batches = TrainingBatches(dataset, DataConfig(name="digits", crop_padding=2), 100, seed=0)
+    first = list(batches.calibration(250))
+    list(batches.epoch(0))
+    second = list(batches.calibration(250))
+    assert [len(batch) for batch in first] == [100, 100, 50]
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_a_batch_larger_than_the_training_set_is_refused():
+    dataset = load_dataset(DataConfig(name="digits", train_limit=50))
+    with pytest.raises(ConfigError, match=r"train\.batch_size 64 is more than the 50 training images"):
+        TrainingBatches(dataset, DataConfig(name="digits"), 64, seed=0)
+
+
+def test_a_user_can_register_a_dataset():
+    DATASETS.register("mine_for_test", lambda config: DATASETS.get("digits")(config))
+    assert load_dataset(DataConfig(name="mine_for_test")).name == "mine_for_test"
+    with pytest.raises(ValueError, match="registered already"):
+        DATASETS.register("digits", lambda config: DATASETS.get("digits")(config))
