@@ -13,6 +13,7 @@ import jinja2
 import numpy as np
 
 from common import files
+from converter.codegen.dead_channels import without_dead_channels
 from converter.codegen.lowering.case import Array, Case, LayerCode, Names
 from converter.codegen.support import LOWERINGS, check_support
 from converter.costs import operator_macs
@@ -71,7 +72,8 @@ def generate(graph: Graph, plan: MemoryPlan, folder: Path) -> GeneratedModel:
         ModelError: the graph holds something that the engine does not support; nothing is written.
     """
     check_support(graph)
-    layers = [_layer(graph, operator, plan) for operator in graph.operators]
+    reduced = without_dead_channels(graph)
+    layers = [_layer(reduced, operator, plan) for operator in reduced.operators]
     values = {
         "name": graph.name,
         "sha256": graph.sha256,

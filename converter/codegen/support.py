@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from common.errors import ModelError
+from converter.codegen.dead_channels import without_dead_channels
 from converter.codegen.lowering import elementwise, reductions, weighted
 from converter.codegen.lowering.case import Case, Lowering, UnsupportedError
 from converter.graph import Graph
@@ -46,6 +47,7 @@ def check_support(graph: Graph) -> None:
 
 def engine_needs(graph: Graph) -> EngineNeeds:
     """Scratch memory, outputs that may replace an input in place, and aliases, of a supported graph."""
+    graph = without_dead_channels(graph)
     scratch, in_place, aliases = {}, {}, {}
     for operator in graph.operators:
         case, lowering = Case(graph, operator), LOWERINGS[operator.kind]

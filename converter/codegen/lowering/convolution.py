@@ -61,8 +61,8 @@ class Convolution:
 class Strategy:
     """A way to compute convolutions.
 
-    fits: whether it can compute one exactly; scratch: bytes; in_place: whether the output may take the input's
-    place; emit: the code.
+    fits: whether it can compute one exactly; scratch: bytes; in_place: whether the output may take the
+    input's place; emit: the code.
     """
 
     fits: Callable[[Convolution], bool]

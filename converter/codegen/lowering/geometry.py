@@ -54,6 +54,17 @@ class Window:
         """A 1x1 window over `pixels` pixels in one row."""
         return Window(1, (1, pixels), (1, pixels), (1, 1), (1, 1), (1, 1), (0, 0))
 
+    @property
+    def is_padded(self) -> bool:
+        """Whether some window reaches beyond the data."""
+        axes = zip(
+            self.size_in, self.size_out, self.kernel, self.strides, self.dilations, self.padding, strict=True
+        )
+        return any(
+            before > 0 or (out - 1) * stride - before + (kernel - 1) * dilation + 1 > size
+            for size, out, kernel, stride, dilation, before in axes
+        )
+
     def cpp(self) -> str:
         """A `kernels::Window` initialiser."""
         pairs = (self.size_in, self.size_out, self.kernel, self.strides, self.dilations, self.padding)

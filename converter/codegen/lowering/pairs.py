@@ -39,7 +39,7 @@ def _is_pointwise(conv: Convolution) -> bool:
 
 
 def _is_one_row(conv: Convolution) -> bool:
-    """Whether weights meet a single pixel, of which whole words can be read: no need to widen it in advance."""
+    """Whether weights meet a single pixel, of which whole words can be read: it need not be widened first."""
     return _is_pointwise(conv) and conv.window.size_out == (1, 1) and conv.depth % 4 == 0
 
 
