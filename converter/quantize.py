@@ -14,7 +14,7 @@ import numpy.typing as npt
 from common.errors import ConfigError, ModelError
 from common.files import write_bytes
 from converter.graph import Graph
-from converter.tflite_reader import parse_graph
+from converter.tflite_reader import load_graph, parse_graph
 from converter.workers import WorkerError, run_worker
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,19 @@ def quantize_onnx(onnx_path: Path, calibration: npt.NDArray[np.float32], out_pat
     check_quantized(graph)
     _warn_of_transposes(graph)
     write_bytes(out_path, data)
+
+
+def adopt_tflite(path: Path, out_path: Path) -> Graph:
+    """Check a user's own int8 .tflite and copy it to `out_path`.
+
+    Raises:
+        ModelError: the file is damaged or not full int8.
+    """
+    graph = load_graph(path)
+    check_quantized(graph)
+    _warn_of_transposes(graph)
+    write_bytes(out_path, path.read_bytes())
+    return graph
 
 
 def load_calibration(path: Path) -> npt.NDArray[np.float32]:

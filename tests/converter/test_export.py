@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import Converted
+from converted_model import Converted
 from torch import Tensor, nn
 
 import converter.export

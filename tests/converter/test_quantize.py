@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import Converted
+from converted_model import Converted
 from onnx import TensorProto, helper
 from shared_data import shared_data
 from tflite_files import edited, residual_model, schema
 
 from common.errors import ConfigError, ModelError
-from converter.quantize import check_quantized, is_quantized, load_calibration, quantize_onnx
+from converter.quantize import adopt_tflite, check_quantized, is_quantized, load_calibration, quantize_onnx
 from converter.reference import quantize_input, reference_outputs
 from converter.tflite_reader import load_graph, parse_graph
 
@@ -161,6 +161,18 @@ def test_a_float_model_is_told_what_to_do() -> None:
         ModelError, match=r"mine: tensor 't0' is float32; quantize the model to full int8 first"
     ):
         check_quantized(graph)
+
+
+def test_a_tflite_of_ones_own_is_checked_and_copied(tmp_path: Path) -> None:
+    mine, ours = tmp_path / "mine.tflite", tmp_path / "run" / "model.tflite"
+    mine.write_bytes(residual_model())
+    assert adopt_tflite(mine, ours).name == "mine"
+    assert ours.read_bytes() == mine.read_bytes()
+    ours.unlink()
+    mine.write_bytes(residual_model()[:-100])
+    with pytest.raises(ModelError, match=r"mine\.tflite: "):
+        adopt_tflite(mine, ours)
+    assert list(ours.parent.iterdir()) == []
 
 
 def test_onnx_weights_stay_inside_the_file_that_is_given(converted: Converted) -> None:
