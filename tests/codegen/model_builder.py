@@ -55,6 +55,9 @@ class ModelBuilder:
         self._tensors.append(tensor)
         return len(self._tensors) - 1
 
+    def scale_of(self, tensor: int) -> float:
+        return float(self._tensors[tensor].quantization.scale[0])
+
     def input(
         self, shape: Sequence[int], scale: float | None, zero_point: int = 0, dtype: str = "int8"
     ) -> int:

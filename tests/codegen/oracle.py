@@ -84,6 +84,18 @@ def reference(interpreter: Any, inputs: Sequence[Values], outputs: int = 1) -> l
     return [np.array(interpreter.get_output(i)) for i in range(outputs)]
 
 
+def preserved_tensors(data: bytes, graph: Graph, inputs: Sequence[Values]) -> dict[int, Values]:
+    """What every operator of `graph` writes, according to tflite-micro."""
+    keeping = runtime.Interpreter.from_bytes(
+        data, arena_size=8 << 20, intrepreter_config=runtime.InterpreterConfig.kPreserveAllTensors
+    )
+    for i, values in enumerate(inputs):
+        keeping.set_input(values, i)
+    keeping.invoke()
+    written = [operator.outputs[0] for operator in graph.operators]
+    return {index: np.array(keeping.GetTensor(index, 0)["tensor_data"]) for index in written}
+
+
 def random_inputs(graph: Graph, rng: np.random.Generator) -> list[Values]:
     """Values for each input: the whole int8 range, a narrow band, or the extremes only."""
     found = []

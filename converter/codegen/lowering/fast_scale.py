@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from converter.codegen.arithmetic import INT8_MAX, INT8_MIN, Range, Scale, multiply
+from converter.codegen.arithmetic import INT8_MAX, INT8_MIN, Range, Scale
+from converter.codegen.intervals import requantized_bounds
 from converter.codegen.lowering.convolution import Convolution
 
 _MAX_ACCUMULATOR = 1 << 30
-_INT32 = range(-(1 << 31), 1 << 31)
 _MAX_SHIFT = 22
 
 
@@ -39,10 +39,10 @@ def fast_convolution(conv: Convolution) -> FastConvolution | None:
     scales = []
     for channel, scale in enumerate(conv.scales):
         least, most = int(low[channel]), int(high[channel])
-        constant = _constant_output(scale, least, most, conv.bounds)
-        if constant is not None:
+        first, last = requantized_bounds(scale, least, most, conv.bounds)
+        if first == last:
             weights[channel], bias[channel] = 0, 0
-            scales.append(FastScale(0, 2 * constant + 1, 1))
+            scales.append(FastScale(0, 2 * first + 1, 1))
             continue
         fast = fast_scale(scale, max(-least, most), conv.bounds.zero_point)
         if fast is None:
@@ -57,15 +57,6 @@ def fast_scale(scale: Scale, largest: int, zero_point: int) -> FastScale | None:
     if largest >= _MAX_ACCUMULATOR or not 1 <= shift <= _MAX_SHIFT:
         return None
     return FastScale(scale.multiplier, (1 << (shift - 1)) + (zero_point << shift), shift)
-
-
-def _constant_output(scale: Scale, least: int, most: int, bounds: Range) -> int | None:
-    """The output of a channel that has only one, whatever the inputs: requantization is monotonous."""
-    if least not in _INT32 or most not in _INT32 or scale.shift > 0:
-        return None
-    ends = [multiply(accumulator, scale) + bounds.zero_point for accumulator in (least, most)]
-    first, last = (min(max(end, bounds.low), bounds.high) for end in ends)
-    return first if first == last else None
 
 
 def clamping(bounds: Range) -> str:
