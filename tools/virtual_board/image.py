@@ -8,8 +8,10 @@ import subprocess
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
@@ -29,8 +31,17 @@ class Function:
     symbol: str
 
 
+@dataclass(frozen=True)
+class Segment:
+    """Bytes that are flashed at `load`, and stand at `run` once start-up code has copied them there."""
+
+    load: int
+    run: int
+    data: bytes
+
+
 def demangle(symbols: list[str]) -> dict[str, str]:
-    """Map mangled C++ names to readable ones; with no c++filt around, plain nested names still come out right."""
+    """Map mangled C++ names to readable ones; with no c++filt around, at least plain nested names."""
     mangled = [symbol for symbol in symbols if symbol.startswith("_Z")]
     names = {symbol: symbol for symbol in symbols}
     program = next((path for name in _FILTERS if (path := shutil.which(name))), None)
@@ -60,10 +71,10 @@ def _nested_name(symbol: str) -> str:
 
 @dataclass(frozen=True)
 class Image:
-    """The loadable parts of an ELF file, as (address, bytes), and its functions in address order."""
+    """The loadable parts of an ELF file, and its functions in address order."""
 
     path: Path
-    segments: tuple[tuple[int, bytes], ...]
+    segments: tuple[Segment, ...]
     functions: tuple[Function, ...]
     _addresses: list[int] = field(init=False, repr=False)
 
@@ -74,6 +85,15 @@ class Image:
     def names(self) -> dict[str, str]:
         """Readable names of all symbols."""
         return demangle([function.symbol for function in self.functions])
+
+    def divisions(self) -> list[int]:
+        """Return where SDIV and UDIV stand when they run, with some constants that only look like them."""
+        found = []
+        for segment in self.segments:
+            codes = np.frombuffer(segment.data[: len(segment.data) & ~1], "<u2")
+            looks_right = (codes[:-1] & 0xFFD0 == 0xFB90) & (codes[1:] & 0xF0F0 == 0xF0F0)
+            found += [segment.run + 2 * int(place) for place in np.flatnonzero(looks_right)]
+        return found
 
     def function_at(self, address: int) -> Function | None:
         """Return the function that contains `address`."""
@@ -110,7 +130,7 @@ def load_image(board: Board, path: Path) -> Image:
     """Read an ELF file for `board`.
 
     Raises:
-        ConfigError: the file cannot be read, is no ARM ELF file, or puts anything outside the board's memories.
+        ConfigError: the file cannot be read, is no ARM ELF file, or puts anything outside real memory.
     """
     try:
         with path.open("rb") as file:
@@ -128,8 +148,8 @@ def load_image(board: Board, path: Path) -> Image:
     return Image(path, segments, functions)
 
 
-def _segments(board: Board, path: Path, elf: ELFFile) -> tuple[tuple[int, bytes], ...]:
-    loaded: list[tuple[int, bytes]] = []
+def _segments(board: Board, path: Path, elf: ELFFile) -> tuple[Segment, ...]:
+    loaded: list[Segment] = []
     for segment in elf.iter_segments("PT_LOAD"):
         place, size = segment["p_paddr"], segment["p_filesz"]
         if size and not _holds(board.flash, place, size):
@@ -143,7 +163,7 @@ def _segments(board: Board, path: Path, elf: ELFFile) -> tuple[tuple[int, bytes]
                 f"{path}: {run_size} bytes run at 0x{run_place:08x}, where {board.name} has no such memory"
             )
         if size:
-            loaded.append((place, segment.data()))
+            loaded.append(Segment(place, run_place, segment.data()))
     return tuple(loaded)
 
 
@@ -151,7 +171,7 @@ def _joined(board: Board) -> list[Region]:
     """Return the memories of the board, its contiguous RAM as one."""
     ram = board.ram
     whole = Region(name="ram", kind="ram", origin=ram[0].origin, size=board.ram_bytes)
-    contiguous = all(left.end == right.origin for left, right in zip(ram, ram[1:], strict=False))
+    contiguous = all(left.end == right.origin for left, right in pairwise(ram))
     others = [region for region in board.memory if region.kind != "ram"]
     return [*others, whole] if contiguous else list(board.memory)
 

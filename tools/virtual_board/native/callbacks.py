@@ -18,9 +18,11 @@ _SHARED = types.CPointer(types.int64)
 _emu_stop = types.ExternalFunction("uc_emu_stop", types.int32(types.voidptr))
 _reg_read = types.ExternalFunction("uc_reg_read", types.int32(types.voidptr, types.int32, types.int64))
 _context_save = types.ExternalFunction("uc_context_save", types.int32(types.voidptr, types.int64))
-
 CODE_SIGNATURE = types.void(types.voidptr, types.uint64, types.uint32, _SHARED)
+REGISTER_READ_SIGNATURE = types.uint64(types.voidptr, types.uint64, types.uint32, _SHARED)
 ACCESS_SIGNATURE = types.boolean(types.voidptr, types.int32, types.uint64, types.int32, types.int64, _SHARED)
+
+_read_in_python = types.ExternalFunction("virtual_board_read_uart", REGISTER_READ_SIGNATURE)
 
 _READ = (const.UC_MEM_READ_UNMAPPED, const.UC_MEM_READ_PROT)
 _WRITE = (const.UC_MEM_WRITE_UNMAPPED, const.UC_MEM_WRITE_PROT)
@@ -164,3 +166,36 @@ def on_refused_access(  # noqa: PLR0917 (Unicorn's signature)
         shared[at.ACCESS_VALUE] = value
         _context_save(unicorn, shared[at.CONTEXT])
     return False
+
+
+@jit
+def _byte_arrives(shared: Shared) -> bool:
+    """Let the next byte into the data register; False where Python must look at what happens."""
+    if shared[at.UART_TAIL] == shared[at.UART_HEAD]:
+        return False
+    now = shared[at.TOTAL]
+    due = shared[at.UART_TIME] + shared[at.UART_BYTE_TIME]
+    time = now if shared[at.UART_BURST] else min(now, due)
+    if time + shared[at.UART_BYTE_TIME] <= now:  # it may have been run over
+        return False
+    shared[at.UART_TIME] = time
+    shared[at.UART_BURST] = 0
+    shared[at.UART_FULL] = 1
+    return True
+
+
+@callback(REGISTER_READ_SIGNATURE)
+def on_uart_read(unicorn: Any, offset: int, size: int, shared: Shared) -> int:
+    """Answer reads of the UART's status and data while bytes come in; leave the rest to Python."""
+    if shared[at.UART_QUICK]:
+        if offset == at.UART_ISR and (shared[at.UART_FULL] or _byte_arrives(shared)):
+            now_or_never = shared[at.UART_TIME] + shared[at.UART_BYTE_TIME]
+            if shared[at.TOTAL] < now_or_never:
+                return shared[at.UART_STATUS] | at.UART_RXNE
+        elif offset == at.UART_RDR and shared[at.UART_FULL]:
+            byte = shared[at.UART_RING + (shared[at.UART_TAIL] & (at.UART_RING_BYTES - 1))]
+            shared[at.UART_TAIL] += 1
+            shared[at.UART_FULL] = 0
+            return byte
+    value: int = _read_in_python(unicorn, offset, size, shared)
+    return value

@@ -55,9 +55,25 @@ MPU_READ = 1
 MPU_WRITE = 2
 MPU_EXECUTE = 4
 
+# The receiver of the UART, so that bytes can be read without Python. RING holds those on their way.
+UART = MPU + MPU_REGIONS * MPU_WORDS
+UART_QUICK = UART  # 1 while the callback may answer: set up rightly, and nothing else going on
+UART_STATUS = UART + 1  # what the status register reads then, without RXNE
+UART_FULL = UART + 2  # 1 while a byte waits in the data register: the one at UART_TAIL
+UART_TIME = UART + 3  # instruction count at which the last byte came
+UART_BYTE_TIME = UART + 4  # instructions that a byte takes
+UART_BURST = UART + 5  # 1 while the next byte is the first after a pause
+UART_HEAD = UART + 6  # bytes put into the ring
+UART_TAIL = UART + 7  # bytes taken out
+UART_RING = UART + 8
+UART_RING_BYTES = 1 << 12
+UART_ISR = 0x1C
+UART_RDR = 0x24
+UART_RXNE = 1 << 5
+
 # Page table: slot of the 16 KB page in BLOCKS and in the memories' contents; NO_PAGE; or -2 - k for the k-th
 # register page.
-PAGE_TABLE = MPU + MPU_REGIONS * MPU_WORDS
+PAGE_TABLE = UART_RING + UART_RING_BYTES
 NO_PAGE = -1
 
 # Register pages: one bit per 32-bit register, set where a register is modelled.

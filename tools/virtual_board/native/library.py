@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -22,9 +23,23 @@ from unicorn.unicorn_py3.unicorn import uclib
 from common.files import write_text
 
 _SOURCES = ("layout.py", "affine.py", "decode.py", "analysis.py", "callbacks.py", "jit.py")
-_CALLBACKS = ("on_block", "on_division", "on_refused_access")
+_CALLBACKS = ("on_block", "on_division", "on_refused_access", "on_uart_read")
 _ENTRY_PREFIX = "cfunc."
 _UNICORN_SYMBOLS = ("uc_emu_stop", "uc_reg_read", "uc_context_save")
+
+
+# Reads of the UART that the native callback leaves to Python, by the address of the shared array.
+uart_readers: dict[int, Callable[[int, int], int]] = {}
+
+
+def _read_uart(_unicorn: int, offset: int, size: int, shared: int) -> int:
+    return uart_readers[shared](offset, size)
+
+
+READ_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint, ctypes.c_void_p
+)
+_read_uart_callback = READ_CALLBACK(_read_uart)
 
 
 @dataclass(frozen=True)
@@ -34,6 +49,7 @@ class NativeCallbacks:
     on_block: int
     on_division: int
     on_refused_access: int
+    on_uart_read: int
     engines: tuple[Any, ...]
 
 
@@ -103,6 +119,7 @@ def load() -> NativeCallbacks:
     llvm.initialize_native_asmprinter()
     for name in _UNICORN_SYMBOLS:
         llvm.add_symbol(name, _address(getattr(uclib, name)))
+    llvm.add_symbol("virtual_board_read_uart", _address(_read_uart_callback))
     code = _intermediate_code()
     linked = {name: _link(code[name]) for name in _CALLBACKS}
     engines = tuple(engine for engine, _ in linked.values())

@@ -1,0 +1,1 @@
+"""The registers that firmware needs, one class a peripheral. RM: the reference manual RM0385."""

@@ -1,0 +1,43 @@
+"""What goes between a virtual board and the process that started it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, TypeAdapter
+
+from converter.board import Board
+from tools.virtual_board.faults import FaultReport
+
+DEFAULT_DEADLINE = 20_000_000_000
+
+
+class Start(BaseModel):
+    """What to run: see `board.VirtualBoard`."""
+
+    board: Board
+    elf: Path
+    deadline: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the board counted.
+
+    instructions counts from power-up; cycles_estimate and profile (instructions of each function without
+    what it calls) from the last reset of the counters. fault is the latest fault, resets counts the resets
+    that firmware asked for, warnings are uses of the chip that it would punish.
+    """
+
+    instructions: int
+    cycles_estimate: int
+    profile: dict[str, int]
+    fault: FaultReport | None
+    faults: int
+    warnings: tuple[str, ...]
+    resets: int
+    halted: bool
+
+
+SNAPSHOT = TypeAdapter(Snapshot)
