@@ -14,6 +14,11 @@ from trainer.data.dataset import Samples
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
+# What numpy and zipfile raise on damaged bytes; RuntimeError: encrypted, or an unsupported kind of zip.
+_READ_ERRORS = (
+    OSError, EOFError, ValueError, TypeError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error
+)  # fmt: skip
+
 
 def load(config: DataConfig) -> Samples:
     """Load `config.path`: train_images and test_images uint8 [N, H, W, C], train_labels and test_labels [N].
@@ -33,7 +38,7 @@ def load(config: DataConfig) -> Samples:
             names = [str(name) for name in file["class_names"]] if "class_names" in file.files else None
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file: set data.path to an .npz file") from error
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except _READ_ERRORS as error:
         raise ConfigError(f"{path}: damaged, or no .npz file: {error}") from error
     for name in ("train_labels", "test_labels"):
         if not np.issubdtype(arrays[name].dtype, np.integer):
