@@ -35,7 +35,7 @@ volatile int zero = 0;
 void misbehave(int8_t how) {
   switch (how) {
     case kDivideByZero:
-      zero = 1 / zero;
+      zero = 1000 / zero;
       break;
     case kOverflowStack:
       zero = overflow_stack(0);
