@@ -149,7 +149,11 @@ class MemoryPlan:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer; arena: bytes live while it runs; count: what the target counted, in the timing's unit."""
+    """One layer.
+
+    weights: bytes of its constants in flash; arena: bytes live while it runs; count: what the target counted
+    for it, in the timing's unit.
+    """
 
     index: int
     name: str

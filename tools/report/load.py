@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from common.errors import ConfigError
 from converter import budget, memory
 from converter.board import Board, load_board
+from converter.codegen import GeneratedLayer
 from converter.graph import Graph
 from converter.tflite_reader import load_graph
 from tools.report.answers import Answers
@@ -75,7 +76,7 @@ def build_report(folder: Path) -> Report:
         ram=_ram(results, verdict),
         flash=_flash(results, verdict),
         plan=_plan(graph, plan),
-        layers=_layers(verdict, results),
+        layers=_layers(_weights_in_flash(run, graph, verdict, results), verdict, results),
         training=read_curves(run.training / "log.csv"),
         classes=answers.classes,
         confusion=answers.confusion(),
@@ -94,7 +95,7 @@ def _read_plan(path: Path) -> tuple[memory.MemoryPlan, budget.Verdict]:
     try:
         values = json.loads(path.read_bytes())
         return _parse(memory.MemoryPlan, values["plan"]), _parse(budget.Verdict, values["verdict"])
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{path}: damaged ({reason}); delete it and run: tinyboost check") from None
 
@@ -174,7 +175,26 @@ def _plan(graph: Graph, plan: memory.MemoryPlan) -> MemoryPlan:
     )
 
 
-def _layers(verdict: budget.Verdict, results: BoardResults) -> tuple[Layer, ...]:
+def _weights_in_flash(
+    run: RunFolder, graph: Graph, verdict: budget.Verdict, results: BoardResults
+) -> dict[int, int]:
+    """Bytes of constants of each layer as the image holds them; another engine holds the model's own."""
+    if results.description.get("engine") != "aot":
+        return {layer.index: layer.weights_bytes for layer in verdict.layers}
+    path = run.need(run.generated / "model.json", "build")
+    try:
+        values = json.loads(path.read_bytes())
+        table = _parse(tuple[GeneratedLayer, ...], values["layers"])
+        generated_from = values["model_sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{path}: damaged ({reason}); delete it and run: tinyboost build") from None
+    if generated_from != graph.sha256:
+        raise ConfigError(f"{path}: generated from another model than {run.tflite}; run: tinyboost build")
+    return {layer.index: layer.weights_bytes for layer in table}
+
+
+def _layers(weights: dict[int, int], verdict: budget.Verdict, results: BoardResults) -> tuple[Layer, ...]:
     counts = {layer.index: layer.count for layer in results.layers}
     return tuple(
         Layer(
@@ -182,7 +202,7 @@ def _layers(verdict: budget.Verdict, results: BoardResults) -> tuple[Layer, ...]
             name=printable(layer.name),
             op=layer.op,
             macs=layer.macs,
-            weights=layer.weights_bytes,
+            weights=weights.get(layer.index, 0),
             arena=layer.live_bytes,
             count=counts.get(layer.index),
         )

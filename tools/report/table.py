@@ -81,7 +81,8 @@ def _speed(report: Report) -> list[_Row]:
 def _ram(report: Report) -> list[_Row]:
     ram = report.ram
     regions = [
-        _Row(f"  in {region.name}", count(region.used), f"of {count(region.size)}") for region in ram.regions
+        _Row(f"  linked in {region.name}", count(region.used), f"of {count(region.size)}")
+        for region in ram.regions
     ]
     return [
         _Row("arena", count(ram.arena), "bytes"),

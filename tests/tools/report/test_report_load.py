@@ -15,6 +15,7 @@ from common import files
 from common.errors import ConfigError, UserError
 from converter.board import load_board
 from converter.budget import check_budget
+from converter.codegen import GeneratedLayer
 from converter.memory import EngineNeeds, plan_memory
 from converter.tflite_reader import load_graph
 from tools.evaluation import Evaluation
@@ -61,6 +62,12 @@ def run(tmp_path: Path) -> RunFolder:
     verdict = check_budget(graph, plan, BOARD)
     plans = {"schema": 1, "plan": dataclasses.asdict(plan), "verdict": dataclasses.asdict(verdict)}
     files.write_json(run.plan, plans)
+    table = [
+        GeneratedLayer(layer.index, layer.name, layer.op, "layer", layer.macs, layer.weights_bytes + 64, 0)
+        for layer in verdict.layers
+    ]
+    generated = {"model_sha256": graph.sha256, "layers": [dataclasses.asdict(layer) for layer in table]}
+    files.write_json(run.generated / "model.json", generated)
     labels = np.arange(SAMPLES) % CLASSES
     int8 = np.where(np.arange(SAMPLES) < 4, (labels + 1) % CLASSES, labels)
     images = np.random.default_rng(1).integers(0, 256, (SAMPLES, 8, 8, 1), dtype=np.uint8)
@@ -170,6 +177,22 @@ def test_plan_shows_roles_and_shares_counted_once(run):
     ]
 
 
+def test_weights_are_those_in_flash(run):
+    of_the_model = [layer["weights_bytes"] for layer in json.loads(run.plan.read_text())["verdict"]["layers"]]
+    assert [layer.weights for layer in build_report(run.path).layers] == [size + 64 for size in of_the_model]
+    description = json.loads(run.board_results.read_bytes())["description"]
+    change_results(run, description=description | {"engine": "tflm"})
+    (run.generated / "model.json").unlink()
+    assert [layer.weights for layer in build_report(run.path).layers] == of_the_model
+
+
+def test_code_of_another_model_is_refused(run):
+    path = run.generated / "model.json"
+    path.write_text(path.read_text().replace(files.sha256(run.tflite), "0" * 64))
+    with pytest.raises(ConfigError, match=r"model\.json: generated from another model"):
+        build_report(run.path)
+
+
 def test_curves_leave_out_epochs_without_a_value(run):
     curves = {curve.name: curve for curve in build_report(run.path).training}
     assert set(curves) == {"train loss", "test", "train", "learning rate"}
@@ -244,7 +267,13 @@ def test_users_own_model_without_labels_training_and_images(run):
 
 @pytest.mark.parametrize(
     ("name", "maker"),
-    [("model.tflite", "convert"), ("plan.json", "check"), ("board.json", "test"), ("evaluation.npz", "test")],
+    [
+        ("model.tflite", "convert"),
+        ("plan.json", "check"),
+        ("generated/model.json", "build"),
+        ("board.json", "test"),
+        ("evaluation.npz", "test"),
+    ],
 )
 def test_an_absent_file_is_named_with_what_makes_it(run, name, maker):
     (run.path / name).unlink()
@@ -252,7 +281,9 @@ def test_an_absent_file_is_named_with_what_makes_it(run, name, maker):
         build_report(run.path)
 
 
-@pytest.mark.parametrize("name", ["model.tflite", "plan.json", "board.json", "evaluation.npz"])
+@pytest.mark.parametrize(
+    "name", ["model.tflite", "plan.json", "generated/model.json", "board.json", "evaluation.npz"]
+)
 @pytest.mark.parametrize("damage", ["truncate", "garbage", "empty"])
 def test_a_damaged_file_is_one_line(run, name, damage):
     path = run.path / name

@@ -211,6 +211,12 @@ def test_silicon_shows_measured_latency():
     assert "estimate" not in text
 
 
+def test_nothing_is_said_of_time_without_an_estimate():
+    text = read(make_plain_report(timing=Timing(216_000_000, "instructions", 1_000_000))).text
+    assert "1.00 M an inference" in text
+    assert "estimate" not in text
+
+
 @pytest.mark.parametrize("classes", [1, 2, 30, 120])
 def test_confusion_of_any_size(classes):
     matrix = np.eye(classes, dtype=np.int64)
