@@ -39,8 +39,8 @@ from converter.layer_names import layer_names
 from converter.shapes import check_shapes
 
 MAX_FILE_BYTES = 64 << 20
-MAX_TENSORS = 10_000
-MAX_OPERATORS = 5_000
+MAX_TENSORS = 4_000
+MAX_OPERATORS = 1_000
 MAX_OPERATOR_TENSORS = 256
 MAX_RANK = 8
 MAX_CHANNELS = 1 << 16
