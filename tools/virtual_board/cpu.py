@@ -79,6 +79,7 @@ class Cpu:
         self.words[at.REGISTER_IDS : at.REGISTER_IDS + at.REGISTERS] = [*GENERAL, SP, LR]
         self._interrupt: int | None = None
         self._error: Exception | None = None
+        self._translation_is_stale = False
         self._callbacks: list[Any] = []
         self._find_hidden_fields()
         callbacks = load()
@@ -193,10 +194,11 @@ class Cpu:
     # Traps that cost time, and are set only while they are on.
 
     def trap_divisions(self, addresses: list[int]) -> None:
-        """Stop at divisions by zero among the instructions at `addresses`."""
+        """Stop at divisions by zero among the instructions at `addresses`, from the next block on."""
         for address in addresses:
             self._add_native_hook(const.UC_HOOK_CODE, load().on_division, address, address)
-        self.unicorn.ctl_flush_tb()
+        self._translation_is_stale = True
+        self.stop()
 
     def map_registers(
         self,
@@ -315,6 +317,7 @@ class Cpu:
         if not count:
             return Stop(Event.LIMIT)
         self.words[at.CHECKS_OFF] = 1
+        self._translation_is_stale = True  # Unicorn counts only in code that it translates from now on
         try:
             self.words[at.LIMIT] = 1 << 62
             return self._run(count)
@@ -325,6 +328,9 @@ class Cpu:
         self.words[at.STOP_REASON] = 0
         self.words[at.ACCESS_KIND] = 0
         self._interrupt = None
+        if self._translation_is_stale:
+            self._translation_is_stale = False
+            self.unicorn.ctl_flush_tb()
         thumb = 1
         try:
             self.unicorn.emu_start(self.pc | thumb, _NOWHERE, count=count)

@@ -23,12 +23,12 @@ _NEVER_EXECUTABLE = (range(0x4000_0000, 0x6000_0000), range(0xA000_0000, 0x1_000
 _REGISTER_SPACE = (range(0x4000_0000, 0x6000_0000), range(0xE000_0000, 0x1_0000_0000))
 
 # Exceptions of QEMU's ARM target.
-SUPERVISOR_CALL, BREAKPOINT, EXCEPTION_RETURN = 2, 7, 8
+SUPERVISOR_CALL, PREFETCH_ABORT, DATA_ABORT, BREAKPOINT, EXCEPTION_RETURN = 2, 3, 4, 7, 8
 _EXCEPTIONS = {
+    DATA_ABORT: (FaultKind.UNALIGNED, faults.UNALIGNED),  # of exclusive accesses
     BREAKPOINT: (FaultKind.BREAKPOINT, faults.DEBUGEVT),
     17: (FaultKind.COPROCESSOR, faults.NOCP),
     18: (FaultKind.STATE, faults.INVSTATE),
-    22: (FaultKind.UNALIGNED, faults.UNALIGNED),
 }
 _CHECKS = {
     at.CHECK_ALIGNMENT: (FaultKind.UNALIGNED, faults.UNALIGNED),
@@ -56,6 +56,8 @@ def diagnose(chip: Chip, stop: Stop) -> Diagnosis:
         if not chip.cpu.read(arm.UC_ARM_REG_XPSR) & _THUMB:
             return Diagnosis(FaultKind.STATE, faults.INVSTATE)
         return Diagnosis(FaultKind.UNDEFINED, faults.UNDEFINSTR, _instruction(chip))
+    if stop.event is Event.INTERRUPT and stop.number == PREFETCH_ABORT:
+        return _fetch(chip, chip.cpu.pc)
     kind, status = (_CHECKS if stop.event is Event.CHECK else _EXCEPTIONS)[stop.number]
     return Diagnosis(kind, status, _instruction(chip))
 

@@ -146,6 +146,17 @@ def _is_allowed(shared: Shared, address: int, kind: int) -> bool:
     return shared[word] >> (register & 63) & 1 != 0
 
 
+@jit
+def _store(shared: Shared, address: int, size: int, value: int) -> None:
+    """Write to RAM, which Unicorn does not do in a page that it holds for read-only."""
+    slot = shared[at.PAGE_TABLE + (address >> at.PAGE_SHIFT)]
+    first = slot * at.PAGE_BYTES + (address & (at.PAGE_BYTES - 1))
+    for place in range(size):
+        word = shared[at.MEMORY] + ((first + place) >> 3)
+        shift = ((first + place) & 7) * 8
+        shared[word] = shared[word] & ~(0xFF << shift) | (value >> (8 * place) & 0xFF) << shift
+
+
 @callback(ACCESS_SIGNATURE)
 def on_refused_access(  # noqa: PLR0917 (Unicorn's signature)
     unicorn: Any, kind: int, access_address: int, size: int, value: int, shared: Shared
@@ -158,6 +169,8 @@ def on_refused_access(  # noqa: PLR0917 (Unicorn's signature)
     """
     address = int64(access_address)
     if _is_allowed(shared, address, kind):
+        if kind in _WRITE and shared[at.PAGE_TABLE + (address >> at.PAGE_SHIFT)] >= 0:
+            _store(shared, address, size, value)
         return True
     if shared[at.ACCESS_KIND] == 0:
         shared[at.ACCESS_KIND] = kind
