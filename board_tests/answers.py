@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median_low
 
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -35,7 +36,7 @@ class Answers:
     counts: list[int] = field(default_factory=list)
 
     def results(self, *, image: Path | None = None, complete: bool = False) -> BoardResults:
-        """As `board.json` holds them, of a complete run with profile, stack and memory."""
+        """As `board.json` holds them, of a complete run with profile, estimate and memory."""
         answered = len(self.outputs)
         expected = self.model.expected.reshape(len(self.model.expected), -1)[:answered]
         outputs = np.array(self.outputs, np.int8).reshape(expected.shape)
@@ -51,10 +52,14 @@ class Answers:
             counts=self.counts,
             mismatches=int(np.count_nonzero(predictions != expected.argmax(axis=1))),
             output_mismatches=int(np.count_nonzero((outputs != expected).any(axis=1))),
+            cycles_estimate=self._estimate() if complete else None,
             stack_used=(self.link.memory().stack_used or None) if complete else None,
             image=image_memory(image, self.model.board) if image else None,
             layers=self._profile() if complete else [],
         )
+
+    def _estimate(self) -> int | None:
+        return self.target.estimate_cycles(self.link, median_low(self.counts)) if self.counts else None
 
     def _profile(self) -> list[LayerCount]:
         counts = self.link.run([self.model.inputs[0]], profile=True).layer_cycles or ()

@@ -107,8 +107,9 @@ def bench(
         results = [link.run([array[index] for array in given]) for index in range(len(given[0]))]
         profile = link.run([array[0] for array in given], profile=True).layer_cycles or ()
         stack_used = link.memory().stack_used
+        middle = median_low(result.cycles for result in results)
+        cycles_estimate = opened.estimate_cycles(link, middle)
     counted = opened.unit == "instructions"
-    middle = median_low(result.cycles for result in results)
     memory = image_memory(image, board) if target != "host" else None
     return BenchResult(
         model=model.stem,
@@ -117,7 +118,7 @@ def bench(
         engine=description.engine,
         macs=graph_macs(graph),
         instructions=middle if counted else None,
-        cycles_estimate=None,
+        cycles_estimate=cycles_estimate,
         latency_ms=middle / description.clock_hz * 1e3 if opened.unit == "cycles" else None,
         ram=memory.ram(stack_used) if memory else None,
         flash=memory.flash if memory else None,

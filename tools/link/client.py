@@ -84,6 +84,7 @@ class Link:
         attempts: int = 5,
         run_timeout: float = 120.0,
         symbol: Callable[[int], str | None] | None = None,
+        diagnose: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Open `url`, any pyserial URL.
 
@@ -94,6 +95,7 @@ class Link:
             attempts: how often a request is sent before the board counts as silent.
             run_timeout: seconds that one inference may take.
             symbol: names the function at an address, to say where a fault happened.
+            diagnose: what else is known of a board that faults or falls silent.
 
         Raises:
             NoBoardError: no such port, or no right to open it.
@@ -106,6 +108,7 @@ class Link:
         self._attempts = attempts
         self._run_timeout = run_timeout
         self._symbol = symbol
+        self._diagnose = diagnose
         self._decoder = FrameDecoder()
         self._description: Description | None = None
         self._received = 0
@@ -359,9 +362,14 @@ class Link:
     def _device_error(self, reply: ErrorReply, what: str) -> DeviceError:
         if reply.fault is not None:
             return DeviceError(
-                f"{self.url}: the firmware faulted while {what}: {self._locate(reply.fault)}", reply
+                f"{self.url}: the firmware faulted while {what}: {self._locate(reply.fault)}{self._more()}",
+                reply,
             )
         return DeviceError(f"{self.url}: the firmware refused while {what}: {reply}", reply)
+
+    def _more(self) -> str:
+        text = self._diagnose()
+        return f"; {text}" if text else ""
 
     def _other_protocol(self, version: int) -> LinkError:
         return LinkError(
@@ -371,7 +379,7 @@ class Link:
 
     def _silence(self, what: str) -> LinkError:
         if self._description is not None:
-            return LinkError(f"{self.url}: the board fell silent while {what}")
+            return LinkError(f"{self.url}: the board fell silent while {what}{self._more()}")
         if self._received:
             return LinkError(
                 f"{self.url}: {self._received} bytes came while {what}, but no valid frame: "
@@ -379,7 +387,7 @@ class Link:
             )
         return LinkError(
             f"{self.url}: silence while {what}: "
-            f"is the image flashed (tinyboost flash) and the board not halted?"
+            f"is the image flashed (tinyboost flash) and the board not halted?{self._more()}"
         )
 
 

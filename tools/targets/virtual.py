@@ -21,4 +21,5 @@ def open_virtual(board: Board, image: Path) -> Iterator[Target]:
     """
     symbol = load_image(board, image).name_at
     with VirtualBoardServer(board, image) as server:
-        yield Target("virtual", server.url, "instructions", board.uart.baud, symbol)
+        url = server.pty or server.url
+        yield Target("virtual", url, "instructions", board.uart.baud, symbol, observer=server)
