@@ -25,24 +25,24 @@ _BRIDGE = """
 #include "engine/engine.h"
 namespace e = tinyboost::engine;
 #define EXPORT extern "C" __attribute__((visibility("default")))
-EXPORT void* {0}input(int i) {{ return e::model().inputs[i].data; }}
-EXPORT void* {0}output(int i) {{ return e::model().outputs[i].data; }}
-EXPORT const char* {0}description() {{ return e::model().description; }}
-EXPORT int {0}invoke(void (*hook)(uint16_t)) {{ return static_cast<int>(e::invoke(hook)); }}
+EXPORT void* input(int i) { return e::model().inputs[i].data; }
+EXPORT void* output(int i) { return e::model().outputs[i].data; }
+EXPORT const char* description() { return e::model().description; }
+EXPORT int invoke(void (*hook)(uint16_t)) { return static_cast<int>(e::invoke(hook)); }
 """
 
 
 class HostModel:
     """A generated model that runs on the workstation."""
 
-    def __init__(self, graph: Graph, library: Path, prefix: str = "") -> None:
-        """Load `library`; `prefix` stands before the names of its functions."""
+    def __init__(self, graph: Graph, library: Path) -> None:
+        """Load `library`, built from the code of `graph`."""
         self._graph = graph
         loaded = ctypes.CDLL(str(library))
-        self._input = self._function(loaded, f"{prefix}input", ctypes.c_void_p)
-        self._output = self._function(loaded, f"{prefix}output", ctypes.c_void_p)
-        self._invoke = self._function(loaded, f"{prefix}invoke", ctypes.c_int)
-        describe = self._function(loaded, f"{prefix}description", ctypes.c_char_p)
+        self._input = self._function(loaded, "input", ctypes.c_void_p)
+        self._output = self._function(loaded, "output", ctypes.c_void_p)
+        self._invoke = self._function(loaded, "invoke", ctypes.c_int)
+        describe = self._function(loaded, "description", ctypes.c_char_p)
         self.description: str = describe().decode()
 
     @staticmethod
@@ -92,7 +92,7 @@ def build_host_model(graph: Graph, folder: Path, flags: Sequence[str] = ()) -> H
         CheckFailedError: the compiler refuses the code.
     """
     bridge = folder / "bridge.cc"
-    bridge.write_text(_BRIDGE.format(""))
+    bridge.write_text(_BRIDGE)
     library = folder / "model.so"
     compile_host([folder / "model.cc", bridge], library, [f"-I{folder}", *flags])
     return HostModel(graph, library)
