@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/fixed_point.h"
+#include "kernels/simd.h"
 #include "kernels/window.h"
 
 namespace tinyboost::kernels {
@@ -13,7 +14,12 @@ constexpr int32_t rounded_quotient(int32_t sum, int32_t count) {
   return (sum > 0 ? sum + count / 2 : sum - count / 2) / count;
 }
 
-enum class Pool { kAverage, kMax };
+enum class Pool {
+  kAverage,
+  kAverageOfFour,  // Four channels at a time: their number is a multiple of four, windows have <
+                   // 256 taps.
+  kMax,
+};
 
 // Reduces `taps` of every channel into one output pixel; `input` is the origin of the window.
 template <Pool kKind>
@@ -34,6 +40,33 @@ inline void pool_pixel(const Window& w, int channels, const Output& range, Taps 
     }
     if (kKind == Pool::kAverage) result = rounded_quotient(result, count);
     output[c] = static_cast<int8_t>(clamp(result, range.min, range.max));
+  }
+}
+
+template <>
+inline void pool_pixel<Pool::kAverageOfFour>(const Window& w, int channels, const Output& range,
+                                             Taps rows, Taps columns, const int8_t* input,
+                                             int8_t* output) {
+  const int width = columns.end - columns.begin;
+  const int count = (rows.end - rows.begin) * width;
+  const auto store = [&](int c, int32_t sum) {
+    output[c] = static_cast<int8_t>(clamp(rounded_quotient(sum, count), range.min, range.max));
+  };
+  for (int c = 0; c < channels; c += 4) {
+    uint32_t even = 0;
+    uint32_t odd = 0;
+    for (int ky = rows.begin; ky < rows.end; ++ky) {
+      const int8_t* tap = input + (ky * w.in.width + columns.begin) * channels + c;
+      for (int kx = 0; kx < width; ++kx, tap += channels) {
+        const uint32_t bytes = load_word(tap);
+        even = add_even(even, bytes);
+        odd = add_odd(odd, bytes);
+      }
+    }
+    store(c, low_lane(even));
+    store(c + 1, low_lane(odd));
+    store(c + 2, high_lane(even));
+    store(c + 3, high_lane(odd));
   }
 }
 

@@ -13,6 +13,9 @@
 
 namespace tinyboost::kernels {
 
+constexpr int32_t low_lane(uint32_t word) { return static_cast<int16_t>(word & 0xFFFFu); }
+constexpr int32_t high_lane(uint32_t word) { return static_cast<int16_t>(word >> 16); }
+
 #if defined(__ARM_FEATURE_DSP)
 
 // Memory that other types were stored to.
@@ -30,6 +33,20 @@ inline uint32_t widen_even(uint32_t bytes) {
 inline uint32_t widen_odd(uint32_t bytes) {
   uint32_t lanes;
   asm("sxtb16 %0, %1, ror #8" : "=r"(lanes) : "r"(bytes));
+  return lanes;
+}
+
+// Adds bytes 0 and 2 to the lanes of `sum`.
+inline uint32_t add_even(uint32_t sum, uint32_t bytes) {
+  uint32_t lanes;
+  asm("sxtab16 %0, %1, %2" : "=r"(lanes) : "r"(sum), "r"(bytes));
+  return lanes;
+}
+
+// Adds bytes 1 and 3 to the lanes of `sum`.
+inline uint32_t add_odd(uint32_t sum, uint32_t bytes) {
+  uint32_t lanes;
+  asm("sxtab16 %0, %1, %2, ror #8" : "=r"(lanes) : "r"(sum), "r"(bytes));
   return lanes;
 }
 
@@ -85,8 +102,6 @@ inline void store_pair(void* address, uint32_t first, uint32_t second) {
 
 #else
 
-constexpr int32_t low_lane(uint32_t word) { return static_cast<int16_t>(word & 0xFFFFu); }
-constexpr int32_t high_lane(uint32_t word) { return static_cast<int16_t>(word >> 16); }
 constexpr int32_t wrap(uint32_t word) { return static_cast<int32_t>(word); }
 
 inline uint32_t widen_even(uint32_t bytes) {
@@ -96,6 +111,13 @@ inline uint32_t widen_even(uint32_t bytes) {
 }
 
 inline uint32_t widen_odd(uint32_t bytes) { return widen_even(bytes >> 8); }
+
+inline uint32_t add_even(uint32_t sum, uint32_t bytes) {
+  const uint32_t lanes = widen_even(bytes);
+  return ((sum + lanes) & 0xFFFFu) | ((sum & 0xFFFF0000u) + (lanes & 0xFFFF0000u));
+}
+
+inline uint32_t add_odd(uint32_t sum, uint32_t bytes) { return add_even(sum, bytes >> 8); }
 
 inline int32_t multiply_add_lanes(uint32_t a, uint32_t b, int32_t sum) {
   const uint32_t low = static_cast<uint32_t>(low_lane(a) * low_lane(b));

@@ -26,6 +26,8 @@ from converter.graph import PoolOptions, SoftmaxOptions
 
 # Beyond that the sum of the exponentials leaves its fixed-point format.
 _MAX_SOFTMAX_DEPTH = 4095
+# As many int8 values fit, summed, a 16-bit lane.
+_MAX_LANE_TAPS = 256
 
 
 def _check_unary(case: Case) -> None:
@@ -49,9 +51,11 @@ def _pool_window(case: Case) -> Window:
     return Window.of(case.input(0).shape, case.output.shape, o.window, strides=o.strides, padding=o.padding)
 
 
-def _emit_pool(kind: str) -> Callable[[Case, Names], LayerCode]:
+def _emit_pool(*, average: bool) -> Callable[[Case, Names], LayerCode]:
     def emit(case: Case, names: Names) -> LayerCode:
         assert isinstance(case.options, PoolOptions)
+        by_four = case.output.shape[3] % 4 == 0 and math.prod(case.options.window) < _MAX_LANE_TAPS
+        kind = ("kAverageOfFour" if by_four else "kAverage") if average else "kMax"
         bounds = output_range(case.output, case.options.activation)
         call = (
             f"kernels::pool2d<kernels::Pool::{kind}>({_pool_window(case).cpp()}, {case.output.shape[3]}, "
@@ -149,8 +153,8 @@ def _first(case: Case) -> tuple[int, ...]:  # noqa: ARG001 (one signature for al
     return (0,)
 
 
-AVERAGE_POOL_2D = Lowering(_check_pool, _emit_pool("kAverage"))
-MAX_POOL_2D = Lowering(_check_pool, _emit_pool("kMax"))
+AVERAGE_POOL_2D = Lowering(_check_pool, _emit_pool(average=True))
+MAX_POOL_2D = Lowering(_check_pool, _emit_pool(average=False))
 MEAN = Lowering(_check_mean, _emit_mean)
 PAD = Lowering(_check_pad, _emit_pad)
 SOFTMAX = Lowering(_check_softmax, _emit_softmax, in_place=_first)
