@@ -15,7 +15,7 @@ from common.errors import ConfigError
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
-_RESIZE_CHUNK = 4096
+_CHUNK = 4096  # images worked on at once, to bound memory
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,10 @@ def statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     values = np.arange(256) / 255.0
     means, deviations = [], []
     for channel in range(images.shape[3]):
-        weights = np.bincount(images[..., channel].ravel(), minlength=256) / (images.size / images.shape[3])
+        counts = np.zeros(256, np.int64)
+        for start in range(0, len(images), _CHUNK):
+            counts += np.bincount(images[start : start + _CHUNK, ..., channel].ravel(), minlength=256)
+        weights = counts / counts.sum()
         mean = float(weights @ values)
         means.append(mean)
         deviations.append(float(np.sqrt(weights @ (values - mean) ** 2)) or 1.0)
@@ -80,10 +83,10 @@ def resize(images: Images, height: int, width: int) -> Images:
     if images.shape[1:3] == (height, width):
         return images
     out = np.empty((len(images), height, width, images.shape[3]), np.uint8)
-    for start in range(0, len(images), _RESIZE_CHUNK):
-        chunk = torch.from_numpy(images[start : start + _RESIZE_CHUNK]).permute(0, 3, 1, 2).float()
+    for start in range(0, len(images), _CHUNK):
+        chunk = torch.from_numpy(images[start : start + _CHUNK]).permute(0, 3, 1, 2).float()
         scaled = functional.interpolate(chunk, (height, width), mode="bilinear", antialias=True)
-        out[start : start + _RESIZE_CHUNK] = scaled.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+        out[start : start + _CHUNK] = scaled.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
     return out
 
 
