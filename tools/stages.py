@@ -84,10 +84,9 @@ def convert_given(run: RunFolder, source: Path, calibration: Path | None) -> Sta
         raise ModelError(f"{source}: '{source.suffix}' is not known here; give an .onnx or a .tflite file")
 
     def adopt() -> None:
-        from converter.tflite_reader import load_graph
+        from converter.quantize import adopt_tflite
 
-        load_graph(source)
-        files.write_bytes(run.tflite, source.read_bytes())
+        adopt_tflite(source, run.tflite)
 
     def quantize() -> None:
         from converter.quantize import load_calibration, quantize_onnx
