@@ -7,6 +7,21 @@
 
 namespace tinyboost::kernels {
 
+// Adds four inputs' products with two pairs of channels; x0 holds inputs 0 and 2, x1 inputs 1
+// and 3.
+inline void multiply_add_two_pairs(const uint32_t* weights, uint32_t x0, uint32_t x1, int32_t* raw,
+                                   int32_t* low) {
+#pragma GCC unroll 2
+  for (int pair = 0; pair < 2; ++pair) {
+    uint32_t v0, v1;
+    load_pair(weights + 2 * pair, v0, v1);
+    raw[pair] = multiply_add_lanes(v0, x0, raw[pair]);
+    raw[pair] = multiply_add_lanes(v1, x1, raw[pair]);
+    low[pair] = multiply_add_lanes(widen_even(v0), x0, low[pair]);
+    low[pair] = multiply_add_lanes(widen_even(v1), x1, low[pair]);
+  }
+}
+
 // Two pairs of channels as in pair_matmul.h, their streams interleaved: both headers, for every
 // four inputs two words of each pair, both trailers. Channels beyond kChannels, up to a multiple of
 // four, have zeros.
@@ -14,7 +29,8 @@ template <int kDepth, int kChannels, typename Clamp>
 [[gnu::noinline]] void fully_connected(const uint32_t* stream, const int8_t* input,
                                        int8_t* output) {
   static_assert(kDepth % 4 == 0);
-  constexpr int kStep = kDepth % 16 == 0 ? 16 : (kDepth % 8 == 0 ? 8 : 4);
+  constexpr int kLoad = kDepth % 8 == 0 ? 8 : 4;
+  constexpr int kStep = kDepth % 32 == 0 ? 32 : kLoad;
   for (int channel = 0; channel < kChannels; channel += 4) {
     uint32_t low0, raw0, low1, raw1;
     load_pair(stream, low0, raw0);
@@ -26,18 +42,17 @@ template <int kDepth, int kChannels, typename Clamp>
     const int8_t* const end = input + kDepth;
     do {
 #pragma GCC unroll 4
-      for (int k = 0; k < kStep; k += 4) {
-        const uint32_t bytes = load_word(x + k);
-        const uint32_t x0 = widen_even(bytes);
-        const uint32_t x1 = widen_odd(bytes);
+      for (int k = 0; k < kStep; k += kLoad) {
+        uint32_t bytes[2];
+        if constexpr (kLoad == 8) {
+          load_pair(x + k, bytes[0], bytes[1]);
+        } else {
+          bytes[0] = load_word(x + k);
+        }
 #pragma GCC unroll 2
-        for (int pair = 0; pair < 2; ++pair) {
-          uint32_t v0, v1;
-          load_pair(stream + k + 2 * pair, v0, v1);
-          raw[pair] = multiply_add_lanes(v0, x0, raw[pair]);
-          raw[pair] = multiply_add_lanes(v1, x1, raw[pair]);
-          low[pair] = multiply_add_lanes(widen_even(v0), x0, low[pair]);
-          low[pair] = multiply_add_lanes(widen_even(v1), x1, low[pair]);
+        for (int i = 0; i < kLoad / 4; ++i) {
+          multiply_add_two_pairs(stream + k + 4 * i, widen_even(bytes[i]), widen_odd(bytes[i]), raw,
+                                 low);
         }
       }
       x += kStep;
