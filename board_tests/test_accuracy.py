@@ -8,8 +8,7 @@ import pytest
 from board_tests.artefacts import Model
 from tools.results import BoardResults
 
-# On silicon a thousand images take over an hour on the wire.
-pytestmark = pytest.mark.timeout(0)
+pytestmark = pytest.mark.timeout(0)  # a thousand images may take over an hour on a serial port
 
 
 def test_every_output_equals_the_reference_interpreters(answers: BoardResults, model: Model) -> None:

@@ -8,6 +8,8 @@ from board_tests.artefacts import Model
 from tools.link.client import Link
 from tools.results import BoardResults, ImageMemory
 
+pytestmark = pytest.mark.timeout(0)  # the first test that wants the answers collects them
+
 
 @pytest.fixture(scope="module")
 def image_use(answers: BoardResults) -> ImageMemory:
