@@ -82,7 +82,7 @@ class NetAugConfig(Section):
     random_epochs: Annotated[int, Field(ge=0)] | None = None
     sort: bool = True
     sort_momentum: bool = True
-    calibration_images: PositiveInt = 16_000
+    calibration_images: Annotated[int, Field(ge=2)] = 16_000
 
     @model_validator(mode="after")
     def _starts_at_one(self) -> Self:
@@ -97,7 +97,8 @@ class NetAugConfig(Section):
 class TrainConfig(Section):
     """The recipe: SGD with Nesterov momentum, linear warm-up per step, cosine to 0.
 
-    `epochs` includes `warmup_epochs`. `threads` None leaves PyTorch's own number. A checkpoint is
+    `epochs` includes `warmup_epochs`. `images_per_epoch` makes epochs of another length than the training
+    set's: its images come once more in a new order, or not all in each epoch. `threads` None leaves PyTorch's own number. A checkpoint is
     written every `checkpoint_every` epochs, the network evaluated every `evaluate_every`; the last epoch
     always is.
     """
@@ -105,6 +106,7 @@ class TrainConfig(Section):
     method: str = "plain"
     epochs: PositiveInt = 10
     warmup_epochs: Annotated[int, Field(ge=0)] = 1
+    images_per_epoch: PositiveInt | None = None
     batch_size: Annotated[int, Field(ge=2)] = 128
     learning_rate: PositiveFloat = 0.1
     warmup_learning_rate: Annotated[float, Field(ge=0)] = 0.0

@@ -104,7 +104,7 @@ class _Training:
         plain = build_network(model, self.dataset.input_shape, len(self.dataset.class_names))
         initialise(plain, model.init, derive_seed(config.seed, "weights"))
         self.architecture = _architecture(data, model, self.dataset, plain)
-        self.batches = TrainingBatches(self.dataset, data, config.batch_size, config.seed, config.device)
+        self.batches = TrainingBatches(self.dataset, data, config)
         self.method = make_method(MethodContext(plain, model, config))
         network = self.method.network.to(config.device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # fastest on CPUs

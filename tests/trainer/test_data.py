@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import logging
 import struct
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.errors import ConfigError
-from trainer.config import DataConfig
+from trainer.config import DataConfig, TrainConfig
 from trainer.data import DATASETS, DatasetAbsentError, load_dataset, normalise
 from trainer.data.batches import TrainingBatches, augment
 from trainer.data.dataset import resize, statistics
@@ -30,6 +31,10 @@ def outcome(read: Callable[[], Any]) -> tuple[str | None, Any]:
         return None, read()
     except ConfigError as error:
         return str(error), None
+
+
+def recipe(**values: Any) -> TrainConfig:
+    return TrainConfig(**{"batch_size": 100, **values})
 
 
 @pytest.fixture
@@ -263,36 +268,48 @@ def test_augmentation_reaches_every_offset_and_both_directions():
 def test_an_epoch_holds_every_image_once_in_an_order_of_its_own():
     dataset = load_dataset(DataConfig(name="digits"))
     config = DataConfig(name="digits")
-    batches = TrainingBatches(dataset, config, 100, seed=3)
+    batches = TrainingBatches(dataset, config, recipe(seed=3))
     assert batches.steps == 14
     epochs = [torch.cat([batch.images for batch in batches.epoch(epoch)]) for epoch in (0, 0, 1)]
     assert torch.equal(epochs[0], epochs[1])
     assert not torch.equal(epochs[0], epochs[2])
-    again = TrainingBatches(dataset, config, 100, seed=3)
+    again = TrainingBatches(dataset, config, recipe(seed=3))
     list(again.epoch(0))
     labels = [torch.cat([batch.labels for batch in each.epoch(1)]) for each in (batches, again)]
     assert torch.equal(labels[0], labels[1])
     whole = normalise(dataset.train_images, dataset.mean, dataset.std)
     known = {image.numpy().tobytes() for image in whole}
     assert all(image.numpy().tobytes() in known for image in epochs[2])
-    other = TrainingBatches(dataset, config, 100, seed=4)
+    other = TrainingBatches(dataset, config, recipe(seed=4))
     assert not torch.equal(next(other.epoch(0)).images, next(batches.epoch(0)).images)
 
 
 def test_calibration_images_are_always_the_same():
     dataset = load_dataset(DataConfig(name="digits"))
-    batches = TrainingBatches(dataset, DataConfig(name="digits", crop_padding=2), 100, seed=0)
+    batches = TrainingBatches(dataset, DataConfig(name="digits", crop_padding=2), recipe())
     first = list(batches.calibration(250))
     list(batches.epoch(0))
     second = list(batches.calibration(250))
-    assert [len(batch) for batch in first] == [100, 100, 50]
+    assert [len(batch) for batch in first] == [100, 100]
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 def test_a_batch_larger_than_the_training_set_is_refused():
     dataset = load_dataset(DataConfig(name="digits", train_limit=50))
-    with pytest.raises(ConfigError, match=r"train\.batch_size 64 is more than the 50 training images"):
-        TrainingBatches(dataset, DataConfig(name="digits"), 64, seed=0)
+    with pytest.raises(ConfigError, match=r"train\.batch_size 100 is more than the 50 images of an epoch"):
+        TrainingBatches(dataset, DataConfig(name="digits"), recipe())
+
+
+@pytest.mark.parametrize("images", [90, 250])
+def test_epochs_of_another_length_use_all_images_equally(images):
+    dataset = load_dataset(DataConfig(name="digits", train_limit=100))
+    batches = TrainingBatches(
+        dataset, DataConfig(name="digits"), recipe(batch_size=10, images_per_epoch=images)
+    )
+    seen = Counter(image.numpy().tobytes() for batch in batches.epoch(0) for image in batch.images)
+    assert seen.total() == images
+    assert set(seen.values()) <= {images // 100, images // 100 + 1}
+    assert len(seen) == min(images, 100)
 
 
 def test_a_user_can_register_a_dataset():

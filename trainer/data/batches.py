@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.errors import ConfigError
-from trainer.config import DataConfig
+from trainer.config import DataConfig, TrainConfig
 from trainer.data.dataset import Dataset, normalise
 from trainer.seeds import derive_seed
 
@@ -26,37 +26,47 @@ class Batch:
 class TrainingBatches:
     """Draws the batches of any epoch; equal seeds and epochs give equal batches.
 
-    Holds all training images on `device`. A last batch that would be smaller is left out. Raises
-    ConfigError where there are fewer images than one batch takes.
+    Holds all training images on the device. A last batch that would be smaller is left out. Raises
+    ConfigError where an epoch has fewer images than one batch takes.
     """
 
-    def __init__(
-        self, dataset: Dataset, config: DataConfig, batch_size: int, seed: int, device: str = "cpu"
-    ) -> None:
-        count = len(dataset.train_images)
-        if batch_size > count:
-            raise ConfigError(
-                f"train.batch_size {batch_size} is more than the {count} training images: lower it"
-            )
-        self._images = torch.tensor(dataset.train_images, device=device)
-        self._labels = torch.tensor(dataset.train_labels, device=device)
-        self._config = config
+    def __init__(self, dataset: Dataset, data: DataConfig, train: TrainConfig) -> None:
+        count = train.images_per_epoch or len(dataset.train_images)
+        self._images = torch.tensor(dataset.train_images, device=train.device)
+        self._labels = torch.tensor(dataset.train_labels, device=train.device)
+        self._config = data
         self._dataset = dataset
-        self._batch_size = batch_size
-        self._seed = seed
-        self.steps = count // batch_size
+        self._batch_size = train.batch_size
+        self._seed = train.seed
+        self.steps = count // train.batch_size
+        if not self.steps:
+            raise ConfigError(
+                f"train.batch_size {train.batch_size} is more than the {count} images of an epoch: lower it"
+            )
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """All batches of an epoch, counted from 0, in random order."""
         generator = self._generator("shuffle", epoch)
-        order = torch.randperm(len(self._images), generator=generator)
-        return self._batches(order[: self.steps * self._batch_size], generator)
+        return self._batches(self._order(self.steps * self._batch_size, generator), generator)
 
     def calibration(self, count: int) -> Iterator[Tensor]:
-        """The same `count` random images in every call, varied like training images, float [N, C, H, W]."""
+        """The same random images in every call, varied like training images, float [N, C, H, W].
+
+        They are at most `count`, in batches of training size; a smaller last batch is left out, as its
+        statistics are poor.
+        """
         generator = self._generator("calibration")
-        chosen = torch.randperm(len(self._images), generator=generator)[:count]
-        return (batch.images for batch in self._batches(chosen, generator))
+        count = min(count, len(self._images))
+        if count > self._batch_size:
+            count -= count % self._batch_size
+        return (batch.images for batch in self._batches(self._order(count, generator), generator))
+
+    def _order(self, count: int, generator: torch.Generator) -> Tensor:
+        """`count` indices of images: none comes again before all others have come as often."""
+        images = len(self._images)
+        rounds = -(-count // images)
+        orders = [torch.randperm(images, generator=generator) for _ in range(rounds)]
+        return torch.cat([torch.empty(0, dtype=torch.int64), *orders])[:count]
 
     def _generator(self, purpose: str, *indices: int) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(self._seed, purpose, *indices))

@@ -48,7 +48,7 @@ class Method(Protocol):
     def tiny_network(self, batches: Iterable[Tensor]) -> nn.Module:
         """Give a network of the plain architecture in eval mode, independent of the one in training.
 
-        `batches` are augmented training images that hold `calibration_images` in all.
+        `batches` are varied training images, up to `calibration_images` in all.
         """
 
 
