@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from oracle import assert_bit_exact, assert_equal, build, generated, interpreter, reference, run_sanitized
+from PIL import Image
 from shared_data import shared_data
 
 MODELS = [
@@ -33,6 +34,20 @@ def test_real_speech_is_bit_exact_and_free_of_undefined_behaviour(tmp_path: Path
     oracle = interpreter(data)
     for inputs, answer in zip(runs, run_sanitized(graph, tmp_path, runs), strict=True):
         assert_equal(graph, answer, reference(oracle, inputs))
+
+
+@pytest.mark.parametrize("name", ["pretrainedResnet_quant", "vww_96_int8", "person_detect"])
+def test_real_photos_are_bit_exact(name: str, tmp_path: Path) -> None:
+    data = shared_data("models", f"{name}.tflite").read_bytes()
+    mosaic = Image.open(shared_data("cifar10", "test_batch.webp"))
+    graph, model = build(data, tmp_path)
+    _, height, width, channels = graph.tensors[graph.inputs[0]].shape
+    oracle = interpreter(data)
+    for i in range(20):
+        photo = mosaic.crop((32 * i, 0, 32 * i + 32, 32)).convert("RGB" if channels == 3 else "L")
+        pixels = np.asarray(photo.resize((width, height))).reshape(1, height, width, channels)
+        inputs = [(pixels.astype(np.int16) - 128).astype(np.int8)]
+        assert_equal(graph, model(*inputs), reference(oracle, inputs))
 
 
 def test_description_identifies_the_model(tmp_path: Path) -> None:
