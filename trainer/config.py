@@ -98,9 +98,9 @@ class TrainConfig(Section):
     """The recipe: SGD with Nesterov momentum, linear warm-up per step, cosine to 0.
 
     `epochs` includes `warmup_epochs`. `images_per_epoch` makes epochs of another length than the training
-    set's: its images come once more in a new order, or not all in each epoch. `threads` None leaves PyTorch's own number. A checkpoint is
-    written every `checkpoint_every` epochs, the network evaluated every `evaluate_every`; the last epoch
-    always is.
+    set's: its images come once more in a new order, or not all in each epoch. `threads` None leaves
+    PyTorch's own number. A checkpoint is written every `checkpoint_every` epochs, the network evaluated
+    every `evaluate_every`; the last epoch always is.
     """
 
     method: str = "plain"

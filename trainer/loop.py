@@ -113,6 +113,15 @@ class _Training:
 
     def run(self, resume: bool, show_progress: bool | None) -> TrainResult:
         """Train all epochs that are left and save the tiny network."""
+        cost = self.architecture
+        _log.info(
+            "training %s (%s parameters, %s MACs) on %s, method %s",
+            cost.model.name,
+            f"{cost.parameters:,}",
+            f"{cost.macs:,}",
+            self.dataset.name,
+            self.config.method,
+        )
         rows = self._resume() if resume else []
         if not resume:
             (self.folder / RESUME).unlink(missing_ok=True)

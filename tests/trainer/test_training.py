@@ -75,13 +75,18 @@ def test_the_log_has_a_row_per_epoch_and_ends_with_the_reported_accuracy(trained
     assert sum(float(row["seconds"]) for row in rows) == pytest.approx(result.seconds)
 
 
-def test_tensorboard_reads_the_same_curves(trained, monkeypatch):
-    # Makes TensorBoard use its own small stand-in for TensorFlow, which takes seconds to import.
+def tensorboard(folder, monkeypatch):
+    """TensorBoard's own view of the curves in `folder`."""
+    # Makes it use its small stand-in for TensorFlow, which takes seconds to import.
     monkeypatch.setitem(sys.modules, "tensorboard.compat.notf", types.ModuleType("notf"))
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    return EventAccumulator(str(folder / "tensorboard")).Reload()
+
+
+def test_tensorboard_reads_the_same_curves(trained, monkeypatch):
     folder, _ = trained
-    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    events = tensorboard(folder, monkeypatch)
     with (folder / "log.csv").open() as file:
         expected = [float(row["loss"]) for row in csv.DictReader(file)]
     assert [event.step for event in events.Scalars("loss")] == list(range(1, 9))
@@ -128,22 +133,28 @@ def registered_model():
 
 def test_a_registered_model_trains_plainly_and_resumes_exactly(tmp_path, registered_model, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    result = trainer.train(DATA, registered_model, TRAIN, whole)
+    train = changed(TRAIN, checkpoint_every=2)
+    result = trainer.train(DATA, registered_model, train, whole)
     assert result.macs == 640
 
-    def stop_in_third_epoch(seed, purpose, *indices):
-        if (purpose, *indices) == ("step", 2 * 8 + 3):
+    def stop_in_fourth_epoch(seed, purpose, *indices):
+        if (purpose, *indices) == ("step", 3 * 8 + 5):
             raise KeyboardInterrupt
         return derive_seed(seed, purpose, *indices)
 
     with monkeypatch.context() as patch:
-        patch.setattr("trainer.loop.derive_seed", stop_in_third_epoch)
+        patch.setattr("trainer.loop.derive_seed", stop_in_fourth_epoch)
         with pytest.raises(KeyboardInterrupt):
-            trainer.train(DATA, registered_model, TRAIN, parts)
+            trainer.train(DATA, registered_model, train, parts)
+    assert len((parts / "log.csv").read_text().splitlines()) == 1 + 3
     assert not (parts / "model.json").exists()
-    resumed = trainer.train(DATA, registered_model, TRAIN, parts, resume=True)
+    resumed = trainer.train(DATA, registered_model, train, parts, resume=True)
     assert weights(parts) == weights(whole)
     assert resumed.accuracy == result.accuracy
+    events = tensorboard(parts, monkeypatch).Scalars("loss")
+    assert [event.step for event in events] == [1, 2, 3, 4], (
+        "what was written after the checkpoint is dropped"
+    )
 
 
 def test_netaug_refuses_a_model_that_it_cannot_widen(tmp_path, registered_model):
