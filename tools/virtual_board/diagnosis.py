@@ -34,6 +34,7 @@ _CHECKS = {
     at.CHECK_ALIGNMENT: (FaultKind.UNALIGNED, faults.UNALIGNED),
     at.CHECK_FPU_OFF: (FaultKind.FPU_OFF, faults.NOCP),
     at.CHECK_DOUBLE: (FaultKind.DOUBLE, faults.UNDEFINSTR),
+    at.CHECK_UNDEFINED: (FaultKind.UNDEFINED, faults.UNDEFINSTR),
     at.CHECK_DIVISION: (FaultKind.DIVISION, faults.DIVBYZERO),
 }
 

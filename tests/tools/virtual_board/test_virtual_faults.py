@@ -41,18 +41,43 @@ def fault_of(board: VirtualBoard) -> FaultReport:
 
 
 CASES = {
-    "read outside memory": (f"ldr r0, =0x30000000\n{MARKED} ldr r1, [r0]", FaultKind.READ, BUS_FAULT, 0x30000000),
-    "read after SRAM2": (f"ldr r0, =0x20050000\n{MARKED} ldrb r1, [r0]", FaultKind.READ, BUS_FAULT, 0x20050000),
+    "read outside memory": (
+        f"ldr r0, =0x30000000\n{MARKED} ldr r1, [r0]",
+        FaultKind.READ,
+        BUS_FAULT,
+        0x30000000,
+    ),
+    "read after SRAM2": (
+        f"ldr r0, =0x20050000\n{MARKED} ldrb r1, [r0]",
+        FaultKind.READ,
+        BUS_FAULT,
+        0x20050000,
+    ),
     "read after ITCM": (f"ldr r0, =0x4000\n{MARKED} ldrh r1, [r0]", FaultKind.READ, BUS_FAULT, 0x4000),
-    "write after flash": (f"ldr r0, =0x08100000\n{MARKED} str r1, [r0]", FaultKind.WRITE, BUS_FAULT, 0x08100000),
-    "write outside memory": (f"ldr r0, =0xC0000000\n{MARKED} strb r1, [r0]", FaultKind.WRITE, BUS_FAULT, 0xC0000000),
+    "write after flash": (
+        f"ldr r0, =0x08100000\n{MARKED} str r1, [r0]",
+        FaultKind.WRITE,
+        BUS_FAULT,
+        0x08100000,
+    ),
+    "write outside memory": (
+        f"ldr r0, =0xC0000000\n{MARKED} strb r1, [r0]",
+        FaultKind.WRITE,
+        BUS_FAULT,
+        0xC0000000,
+    ),
     "write in an IT block": (
         f"ldr r0, =0xC0000000\n cmp r0, #0\n itt ne\n{MARKED} strne r1, [r0]\n movne r2, #77",
         FaultKind.WRITE,
         BUS_FAULT,
         0xC0000000,
     ),
-    "write to flash": (f"ldr r0, =0x08000000\n{MARKED} str r1, [r0]", FaultKind.FLASH_WRITE, BUS_FAULT, 0x08000000),
+    "write to flash": (
+        f"ldr r0, =0x08000000\n{MARKED} str r1, [r0]",
+        FaultKind.FLASH_WRITE,
+        BUS_FAULT,
+        0x08000000,
+    ),
     "write to flash by its alias": (
         f"ldr r0, =0x00200000\n{MARKED} str r1, [r0, #8]!",
         FaultKind.FLASH_WRITE,
@@ -67,12 +92,23 @@ CASES = {
     ),
     "undefined": (f"{MARKED} udf #1", FaultKind.UNDEFINED, USAGE_FAULT, None),
     "instruction of ARMv8-M": (f"{MARKED} .short 0xE8D0, 0x1FAF", FaultKind.UNDEFINED, USAGE_FAULT, None),
+    "instruction of NEON": (f"{MARKED} .short 0xEF20, 0x0842", FaultKind.UNDEFINED, USAGE_FAULT, None),
     "coprocessor": (f"{MARKED} mrc p15, 0, r0, c0, c0, 0", FaultKind.COPROCESSOR, USAGE_FAULT, None),
     "double precision": (f"{MARKED} .short 0xEE30, 0x0B01", FaultKind.DOUBLE, USAGE_FAULT, None),
     "LDRD": (f"ldr r0, =0x20001001\n{MARKED} ldrd r2, r3, [r0]", FaultKind.UNALIGNED, USAGE_FAULT, None),
     "STRD": (f"ldr r0, =0x20001001\n{MARKED} strd r2, r3, [r0, #4]!", FaultKind.UNALIGNED, USAGE_FAULT, None),
-    "LDM": (f"ldr r0, =0x20001000\n adds r0, #2\n{MARKED} ldmia r0, {{r2, r3}}", FaultKind.UNALIGNED, USAGE_FAULT, None),
-    "STM": (f"ldr r0, =0x20001000\n subs r0, #3\n{MARKED} stmdb r0!, {{r2, r3}}", FaultKind.UNALIGNED, USAGE_FAULT, None),
+    "LDM": (
+        f"ldr r0, =0x20001000\n adds r0, #2\n{MARKED} ldmia r0, {{r2, r3}}",
+        FaultKind.UNALIGNED,
+        USAGE_FAULT,
+        None,
+    ),
+    "STM": (
+        f"ldr r0, =0x20001000\n subs r0, #3\n{MARKED} stmdb r0!, {{r2, r3}}",
+        FaultKind.UNALIGNED,
+        USAGE_FAULT,
+        None,
+    ),
     "VLDR": (f"ldr r0, =0x20001002\n{MARKED} vldr s0, [r0]", FaultKind.UNALIGNED, USAGE_FAULT, None),
     "VSTM": (f"ldr r0, =0x20001002\n{MARKED} vstmia r0!, {{s0-s3}}", FaultKind.UNALIGNED, USAGE_FAULT, None),
     "LDREX": (f"ldr r0, =0x20001002\n{MARKED} ldrex r1, [r0]", FaultKind.UNALIGNED, USAGE_FAULT, None),
@@ -138,7 +174,10 @@ def test_the_fpu_is_off_until_cpacr_turns_it_on() -> None:
 @pytest.mark.parametrize("trapped", [True, False])
 def test_division_by_zero_faults_where_ccr_traps_it(division: str, trapped: bool) -> None:
     trap = "ldr r0, =0xE000ED14\n ldr r1, [r0]\n orr r1, #16\n str r1, [r0]\n dsb\n isb\n" if trapped else ""
-    board = run_assembly(f"{trap} movs r0, #3\n movs r1, #7\n {division}\n movs r0, #0\n{MARKED} {division}\n b halt", ALL_FAULTS)
+    board = run_assembly(
+        f"{trap} movs r0, #3\n movs r1, #7\n {division}\n movs r0, #0\n{MARKED} {division}\n b halt",
+        ALL_FAULTS,
+    )
     if trapped:
         assert fault_of(board).kind is FaultKind.DIVISION
         assert (taken(board).cfsr, taken(board).pc) == (faults.DIVBYZERO, symbol(board, "fault"))
@@ -146,7 +185,7 @@ def test_division_by_zero_faults_where_ccr_traps_it(division: str, trapped: bool
         assert not board.faults
 
 
-RECURSE = ".type recurse, %function\n.thumb_func\nrecurse: push {r0-r3, lr}\n bl recurse\n.size recurse, .-recurse\n"
+RECURSE = ".type recurse, %function\n.thumb_func\nrecurse: push {r0-r3, lr}\n bl recurse\n"
 
 
 def test_a_stack_overflow_is_named_and_still_reaches_a_handler() -> None:
@@ -167,9 +206,7 @@ def test_a_stack_overflow_without_fault_handlers_stops_the_core() -> None:
 
 
 def test_a_fault_in_the_hard_fault_handler_stops_the_core() -> None:
-    board = run_assembly(
-        "udf #0\n.global handler\n.type handler, %function\n.thumb_func\nhandler: udf #1"
-    )
+    board = run_assembly("udf #0\n.global handler\n.type handler, %function\n.thumb_func\nhandler: udf #1")
     assert board.halted
     assert [report.handler for report in board.faults] == ["HardFault", None]
     assert "taken by nothing" in str(board.faults[1])
@@ -183,7 +220,9 @@ def test_a_register_that_is_not_modelled_stops_the_board_and_says_so() -> None:
 
 
 def test_a_missed_deadline_names_the_loop() -> None:
-    board = run_assembly("b endless\n.type endless, %function\n.thumb_func\nendless: b endless\n.size endless, 2", limit=0)
+    board = run_assembly(
+        "b endless\n.type endless, %function\n.thumb_func\nendless: b endless\n.size endless, 2", limit=0
+    )
     board._deadline = 100_000
     board.run(1 << 40)
     assert board.halted

@@ -17,7 +17,8 @@ from tools.virtual_board.board import VirtualBoard
 SOURCES = Path(__file__).parent / "firmware"
 BOARD: Board = load_board("stm32f746g_disco")
 RESULTS = 0x2000_0000
-_FLAGS = "-mcpu=cortex-m7 -mthumb -mfpu=fpv5-sp-d16 -mfloat-abi=hard -O1 -g -nostdlib -ffreestanding".split()
+_CORE = ["-mcpu=cortex-m7", "-mthumb", "-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"]
+_FLAGS = [*_CORE, "-O1", "-g", "-nostdlib", "-ffreestanding"]
 
 
 @cache
@@ -51,7 +52,9 @@ def assemble(body: str, symbols: dict[str, int] | None = None) -> Path:
 
 def echo_image(*defines: str) -> Path:
     """Build `echo.c` with some of its mistakes."""
-    return _link("_".join(["echo", *defines]).replace("=", "_"), SOURCES / "echo.c", tuple(f"-D{d}" for d in defines))
+    return _link(
+        "_".join(["echo", *defines]).replace("=", "_"), SOURCES / "echo.c", tuple(f"-D{d}" for d in defines)
+    )
 
 
 def run_assembly(body: str, symbols: dict[str, int] | None = None, limit: int = 10_000_000) -> VirtualBoard:

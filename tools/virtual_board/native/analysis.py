@@ -8,6 +8,7 @@ from tools.virtual_board.native.decode import (
     ADDRESS,
     DOUBLE,
     SP,
+    UNDEFINED,
     USES_FPU,
     WORD_ALIGNED,
     is_wide,
@@ -44,6 +45,8 @@ def _add_checks(shared: Shared, offset: int, what: int) -> None:
         _add_check(shared, offset, at.CHECK_FPU_OFF, 0)
     if what & DOUBLE:
         _add_check(shared, offset, at.CHECK_DOUBLE, 0)
+    if what & UNDEFINED:
+        _add_check(shared, offset, at.CHECK_UNDEFINED, 0)
     form = shared[at.SCRATCH + ADDRESS]
     if what & WORD_ALIGNED and form > 0:  # neither unknown nor known to be aligned
         _add_check(shared, offset, at.CHECK_ALIGNMENT, form)

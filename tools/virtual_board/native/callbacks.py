@@ -71,7 +71,7 @@ def _violated(unicorn: Any, shared: Shared, address: int, place: int) -> bool:
         if kind == at.CHECK_ALIGNMENT:
             bad = _remainder(unicorn, shared, check, shared[at.CHECKS + place + 2 + 2 * number]) != 0
         else:
-            bad = kind == at.CHECK_DOUBLE or shared[at.FPU_OFF] != 0
+            bad = kind != at.CHECK_FPU_OFF or shared[at.FPU_OFF] != 0
         if bad:
             shared[at.STOP_ADDRESS] = address + (check & at.CHECK_OFFSET_MASK)
             shared[at.STOP_CHECK_KIND] = kind

@@ -15,8 +15,10 @@ NOTHING = 0
 WORD_ALIGNED = 1
 USES_FPU = 2
 DOUBLE = 4
+UNDEFINED = 8
 
 SP = 13
+LR = 14
 PC = 15
 ADDRESS = 15
 
@@ -95,6 +97,8 @@ def _narrow_register(shared: Shared, code: int) -> None:
         _write(shared, destination, add(form_of(shared, destination), value))
     elif code & 0x300 == 0x200:
         _write(shared, destination, value)
+    elif code & 0x380 == 0x380:  # BLX
+        _write(shared, LR, UNKNOWN)
 
 
 @jit
@@ -236,6 +240,9 @@ def wide(shared: Shared, first: int, second: int, literal: int) -> int:
     codes = first << 16 | second
     if first & 0xFE00 == 0xE800:
         return _multiple_or_double(shared, first, second)
+    if first & 0xEF00 == 0xEF00 or first & 0xFF10 == 0xF900:  # Advanced SIMD, which Unicorn executes
+        _forget(shared, 0x7FFF)
+        return UNDEFINED
     if first & 0xEC00 == 0xEC00:
         return _coprocessor(shared, first, second)
     if first & 0xFE00 == 0xEA00:  # data processing, shifted register
@@ -249,7 +256,7 @@ def wide(shared: Shared, first: int, second: int, literal: int) -> int:
         else:
             _data_processing(shared, codes, form_of(shared, first & 15), _modified_immediate(first, second))
     elif first & 0xF800 == 0xF000:  # branches, BL, MSR, MRS, hints
-        written = second >> 8 & 15 if first & 0xFFE0 == 0xF3E0 else 14
+        written = second >> 8 & 15 if first & 0xFFE0 == 0xF3E0 else LR
         _write(shared, written, UNKNOWN)
     elif first & 0xFE00 == 0xF800:
         _load_store(shared, first, second, literal)

@@ -44,7 +44,8 @@ STOP_CHECK = 2
 CHECK_ALIGNMENT = 0  # a load or store that must be word-aligned is not
 CHECK_FPU_OFF = 1  # a floating-point instruction while the FPU is off
 CHECK_DOUBLE = 2  # double-precision arithmetic, which this FPU lacks
-CHECK_DIVISION = 3  # a division by zero while CCR traps it
+CHECK_UNDEFINED = 3  # an instruction that Unicorn has and the chip has not
+CHECK_DIVISION = 4  # a division by zero while CCR traps it
 
 # Memory protection unit: per region first address, address after its end, and what is allowed. The end is 0
 # where the region is off.
