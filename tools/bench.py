@@ -25,6 +25,9 @@ from tools.results import FlashUse, RamUse
 from tools.runs import RunFolder
 from tools.targets import open_target
 
+# Sides of the patches in random inputs: 1, 2, 4, 8, 16, 32.
+_PATCHES = 6
+
 Arrays = list[npt.NDArray[Any]]
 
 
@@ -148,11 +151,18 @@ def _samples(model: Path, graph: Graph, source: Path | None, count: int, seed: i
 
 
 def _random(tensor: Tensor, count: int, chance: np.random.Generator) -> npt.NDArray[Any]:
-    shape = (count, *tensor.shape[1:])
+    """Random inputs [count, ...]: noise in ever coarser patches, for a network averages fine noise away."""
+    shape = tensor.shape[1:]
     if np.issubdtype(tensor.dtype, np.integer):
         limits = np.iinfo(tensor.dtype)
-        return chance.integers(limits.min, limits.max, shape, tensor.dtype, endpoint=True)
-    return chance.standard_normal(shape).astype(tensor.dtype)
+        noise = chance.integers(limits.min, limits.max, (count, *shape), tensor.dtype, endpoint=True)
+    else:
+        noise = chance.standard_normal((count, *shape)).astype(tensor.dtype)
+    for index, sample in enumerate(noise):
+        patch = 2 ** (index % _PATCHES)
+        for axis, size in enumerate(shape[:-1] or shape):
+            sample[:] = sample.take(np.arange(size) // patch * patch, axis)
+    return noise
 
 
 def _mismatches(results: Sequence[RunResult], expected: Arrays) -> int:
