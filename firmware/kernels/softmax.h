@@ -41,12 +41,14 @@ inline void softmax(int rows, int depth, const int32_t* exponentials, int size, 
     const int32_t fraction =
         static_cast<int32_t>((static_cast<uint32_t>(sum) << headroom) - (uint32_t{1} << 31));
     const int32_t inverse = reciprocal_of_one_plus(fraction);
+    // Beyond 31 more than 512 classes are about as likely: each is less than half a step.
+    const int shift = 12 - headroom + 31 - 8;
     for (int i = 0; i < depth; ++i) {
       const int32_t d = largest - input[i];
       int32_t value = 0;
-      if (d < size) {
+      if (d < size && shift <= 31) {
         const int32_t product = rounding_doubling_high_mul(inverse, exponentials[d]);
-        value = rounding_divide_by_power_of_two(product, 12 - headroom + 31 - 8);
+        value = rounding_divide_by_power_of_two(product, shift);
       }
       output[i] = static_cast<int8_t>(clamp(value - 128, INT8_MIN, INT8_MAX));
     }

@@ -219,7 +219,8 @@ def pad(builder: ModelBuilder, rng: Rng) -> int:
 
 
 def softmax(builder: ModelBuilder, rng: Rng) -> int:
-    shape = [_size(rng, 3), _size(rng, 40)]
+    # Beyond 512 near-ties the reference shifts by more than 31 bits, which C++ leaves undefined.
+    shape = [_size(rng, 3), 500 if rng.random() < 0.1 else _size(rng, 40)]
     data, _ = _input(builder, rng, shape)
     beta = float(rng.choice([1.0, 0.3, 2.5]))
     return builder.softmax(data, builder.tensor(shape, "int8", 1 / 256, -128), beta)

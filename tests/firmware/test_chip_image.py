@@ -180,11 +180,6 @@ def test_an_image_that_does_not_fit_fails_to_link(
         ((), "TINYBOOST_MODEL_DIR='' holds no model.cc"),
         (("TINYBOOST_MODEL_DIR=/nowhere",), "TINYBOOST_MODEL_DIR='/nowhere' holds no model.cc"),
         (("TINYBOOST_MODEL_DIR={model}", "TINYBOOST_BOARD=nucleo"), "TINYBOOST_BOARD='nucleo' is no folder"),
-        (("TINYBOOST_MODEL_DIR={model}", "TINYBOOST_ENGINE=other"), "'other' is neither aot nor tflm"),
-        (
-            ("TINYBOOST_MODEL_DIR={model}", "TINYBOOST_ENGINE=tflm", "TFLM_ROOT=/nowhere"),
-            "TFLM_ROOT='/nowhere'",
-        ),
     ],
 )
 def test_wrong_settings_are_named(tmp_path: Path, definitions: tuple[str, ...], message: str) -> None:
