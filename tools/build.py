@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 HOST_PRESET = "host"
 LOG_NAME = "build.log"
 _OVERFLOW = re.compile(r"region [`'](\w+)' overflowed by (\d+) bytes")
+# CMake tells the place in one line and the reason, indented, in the next ones.
+_CMAKE_ERROR = re.compile(r"CMake Error at .*:\n(?:  .*\n)+")
 _ERROR = re.compile(
     r"error:|CMake Error|undefined reference|multiple definition|ASSERT|cannot find", re.IGNORECASE
 )
@@ -78,6 +80,7 @@ def build_error(output: str, log_path: Path, board: Board) -> OverBudgetError | 
             f"the image does not fit {board.title}: {region} ({size:,} bytes) overflows by {missing:,} "
             f"bytes; a smaller model or input resolution would fit (see {log_path})"
         )
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    reason = next((line for line in lines if _ERROR.search(line)), lines[-1] if lines else "it said nothing")
-    return CheckFailedError(f"the build failed: {reason} (see {log_path})")
+    cmake = _CMAKE_ERROR.search(output)
+    lines = [line for line in output.splitlines() if line.strip()]
+    reason = cmake[0] if cmake else next((line for line in lines if _ERROR.search(line)), lines[-1])
+    return CheckFailedError(f"the build failed: {' '.join(reason.split())} (see {log_path})")
