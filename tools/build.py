@@ -81,6 +81,6 @@ def build_error(output: str, log_path: Path, board: Board) -> OverBudgetError | 
             f"bytes; a smaller model or input resolution would fit (see {log_path})"
         )
     cmake = _CMAKE_ERROR.search(output)
-    lines = [line for line in output.splitlines() if line.strip()]
+    lines = ["no output", *(line for line in output.splitlines() if line.strip())]
     reason = cmake[0] if cmake else next((line for line in lines if _ERROR.search(line)), lines[-1])
     return CheckFailedError(f"the build failed: {' '.join(reason.split())} (see {log_path})")
