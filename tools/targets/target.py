@@ -9,7 +9,7 @@ from typing import Protocol
 from tools.config import TargetName
 from tools.link.client import Link
 from tools.results import Unit
-from tools.virtual_board.snapshot import Snapshot
+from tools.virtual_board.snapshot import LayerCounts, Snapshot
 
 
 class Observer(Protocol):
@@ -20,6 +20,12 @@ class Observer(Protocol):
 
     def reset_counters(self) -> None:
         """Start the estimate of cycles anew."""
+
+    def count_layers(self) -> None:
+        """Count the layers of the model apart from now on."""
+
+    def layer_counts(self) -> dict[int, LayerCounts]:
+        """What each layer executed since then, by its index."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +58,25 @@ class Target:
             return None
         self.observer.reset_counters()
         before = self.observer.snapshot().instructions
-        link.run_again()
-        after = self.observer.snapshot()
-        # The few frames around the inference count for what they are: a small part of it.
-        return round(after.cycles_estimate * count / (after.instructions - before))
+        if layers := self.count_layers(link.run_again).values():
+            instructions = sum(layer.instructions for layer in layers)
+            cycles = sum(layer.cycles_estimate for layer in layers)
+        else:
+            after = self.observer.snapshot()
+            instructions, cycles = after.instructions - before, after.cycles_estimate
+        # What is executed beside the layers is a small part: it counts like the rest.
+        return round(cycles * count / instructions)
+
+    def count_layers(self, infer: Callable[[], object]) -> dict[int, LayerCounts]:
+        """Count each layer of the inference that `infer` starts, by its index; {} where nothing can tell."""
+        if self.observer is None:
+            return {}
+        self.observer.count_layers()
+        try:
+            infer()
+        finally:
+            layers = self.observer.layer_counts()
+        return layers
 
     def _diagnose(self) -> str | None:
         fault = self.observer.snapshot().fault if self.observer else None

@@ -18,6 +18,7 @@ from tools.virtual_board.diagnosis import EXCEPTION_RETURN, SUPERVISOR_CALL, Dia
 from tools.virtual_board.exceptions import LockupError, ReturnFaultError
 from tools.virtual_board.faults import FaultKind, FaultReport
 from tools.virtual_board.image import load_image
+from tools.virtual_board.layers import LayerCounter
 from tools.virtual_board.native import layout as at
 from tools.virtual_board.snapshot import DEFAULT_DEADLINE, Snapshot
 
@@ -65,6 +66,7 @@ class VirtualBoard:
         self._waited_at = 0
         self._sleeping = False
         self.chip = Chip(board, self.image, self._warn)
+        self.layers = LayerCounter(self.chip, self.image)
 
     @property
     def instructions(self) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from common.errors import ConfigError, LinkError
 from converter.board import Board
-from tools.virtual_board.snapshot import DEFAULT_DEADLINE, SNAPSHOT, Snapshot, Start
+from tools.virtual_board.snapshot import DEFAULT_DEADLINE, LAYERS, SNAPSHOT, LayerCounts, Snapshot, Start
 
 _ROOT = Path(__file__).resolve().parents[2]
 _STOP_SECONDS = 5.0
@@ -108,6 +108,14 @@ class VirtualBoardServer:
     def reset_counters(self) -> None:
         """Start profile and cycle estimate anew."""
         self._ask("reset_counters")
+
+    def count_layers(self) -> None:
+        """Count the layers of the model apart from now on."""
+        self._ask("count_layers")
+
+    def layer_counts(self) -> dict[int, LayerCounts]:
+        """Return what each layer executed since `count_layers`, by its index, and end that."""
+        return LAYERS.validate_python(self._ask("layer_counts")["layers"])
 
     def reset(self) -> None:
         """Press the reset button."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from converter.board import Board
 from tools.virtual_board.faults import FaultReport
+from tools.virtual_board.memory import BlockCount
 
 DEFAULT_DEADLINE = 20_000_000_000
 
@@ -40,4 +41,14 @@ class Snapshot:
     halted: bool
 
 
+@dataclass(frozen=True)
+class LayerCounts:
+    """What a layer's function executed, with all that it called."""
+
+    instructions: int
+    cycles_estimate: int
+    blocks: list[BlockCount]
+
+
 SNAPSHOT = TypeAdapter(Snapshot)
+LAYERS = TypeAdapter(dict[int, LayerCounts])

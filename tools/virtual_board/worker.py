@@ -10,7 +10,7 @@ from typing import Any
 from common.errors import UserError
 from tools.virtual_board.board import VirtualBoard
 from tools.virtual_board.service import Service
-from tools.virtual_board.snapshot import SNAPSHOT, Start
+from tools.virtual_board.snapshot import LAYERS, SNAPSHOT, Start
 
 
 def _answer(message: dict[str, Any]) -> None:
@@ -25,11 +25,18 @@ def run_worker() -> None:
     board: VirtualBoard
 
     def command(line: str) -> None:
+        actions = {
+            "reset_counters": board.reset_counters,
+            "reset": board.reset,
+            "count_layers": board.layers.start,
+        }
         if line == "snapshot":
             _answer({"snapshot": SNAPSHOT.dump_python(board.snapshot(), mode="json")})
-            return
-        {"reset_counters": board.reset_counters, "reset": board.reset}[line]()
-        _answer({})
+        elif line == "layer_counts":
+            _answer({"layers": LAYERS.dump_python(board.layers.stop(), mode="json")})
+        else:
+            actions[line]()
+            _answer({})
 
     service = Service(commands=sys.stdin.buffer, on_command=command)
     try:
