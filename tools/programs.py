@@ -15,7 +15,7 @@ INSTALL_LINES = {
     "arm-none-eabi-g++": _APT + "gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib",
     "git": _APT + "git",
     "openocd": _APT + "openocd",
-    "renode": "install the portable package from github.com/renode/renode/releases",
+    "renode": "unpack the portable package from github.com/renode/renode/releases",
 }
 
 
@@ -27,5 +27,5 @@ def need_program(name: str) -> Path:
     """
     found = shutil.which(name)
     if found is None:
-        raise ToolMissingError(f"{name} is not on PATH; install it with: {INSTALL_LINES[name]}")
+        raise ToolMissingError(f"{name} is not on PATH; to install it: {INSTALL_LINES[name]}")
     return Path(found)
