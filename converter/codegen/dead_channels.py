@@ -70,12 +70,11 @@ def _removable(graph: Graph, members: list[int], intervals: dict[int, Interval])
     inside = set(members)
     removable: Mask | None = None
     for operator in graph.operators:
-        if operator.outputs[0] in inside and not (
-            _is_dense(graph, operator) or _passes_channels(graph, operator)
-        ):
+        written = inside.intersection(operator.outputs)
+        if written and not (_is_dense(graph, operator) or _passes_channels(graph, operator)):
             return None
         read = inside.intersection(operator.inputs)
-        if not read or operator.outputs[0] in inside:
+        if not read or written:
             continue
         if not _is_dense(graph, operator) or len(read) != 1 or operator.inputs[0] not in read:
             return None

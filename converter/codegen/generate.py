@@ -117,7 +117,7 @@ def _layer(graph: Graph, operator: Operator, plan: MemoryPlan) -> _Layer:
     names = Names(
         prefix,
         tuple(_pointer(graph, i, plan, f"{prefix}Input{n}", "const ") for n, i in enumerate(operator.inputs)),
-        _pointer(graph, operator.outputs[0], plan, ""),
+        tuple(_pointer(graph, i, plan, "") for i in operator.outputs),
         f"at<int8_t>({plan.scratch_offsets[operator.index]})"
         if operator.index in plan.scratch_offsets
         else "nullptr",

@@ -30,6 +30,7 @@ def graph_intervals(graph: Graph) -> dict[int, Interval]:
     for operator in graph.operators:
         case = Case(graph, operator)
         data = found.get(operator.inputs[0], _anything(case.input(0)))
+        found.update((index, _anything(graph.tensors[index])) for index in operator.outputs[1:])
         found[operator.outputs[0]] = _output(case, data)
     return found
 

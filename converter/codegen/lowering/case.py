@@ -69,13 +69,18 @@ class Array:
 class Names:
     """C++ expressions that a layer's code may use.
 
-    prefix: of the layer's constants; inputs, output: typed pointers; scratch: `int8_t*` to scratch memory.
+    prefix: of the layer's constants; inputs, outputs: typed pointers; scratch: `int8_t*` to scratch memory.
     """
 
     prefix: str
     inputs: tuple[str, ...]
-    output: str
+    outputs: tuple[str, ...]
     scratch: str = "nullptr"
+
+    @property
+    def output(self) -> str:
+        """The first output."""
+        return self.outputs[0]
 
 
 @dataclass(frozen=True)
