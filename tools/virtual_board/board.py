@@ -59,6 +59,7 @@ class VirtualBoard:
         self.image = load_image(board, elf)
         self.faults: list[FaultReport] = []
         self.warnings: list[str] = []
+        self._warned: set[tuple[str, int]] = set()
         self.resets = 0
         self.halted = False
         self._on_uart = on_uart
@@ -200,9 +201,10 @@ class VirtualBoard:
         )
 
     def _warn(self, text: str) -> None:
-        warning = f"{text} (at {self.image.describe(self.chip.cpu.pc)})"
-        if warning not in self.warnings:
-            self.warnings.append(warning)
+        pc = self.chip.cpu.pc
+        if (text, pc) not in self._warned:
+            self._warned.add((text, pc))
+            self.warnings.append(f"{text} (at {self.image.describe(pc)})")
 
     # What was counted.
 

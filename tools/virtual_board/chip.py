@@ -166,11 +166,8 @@ class Chip:
         self.systick.advance()
         number = FIRST_INTERRUPT + USART1_INTERRUPT
         state = self.exceptions.state
-        if number in state.interrupts_enabled:
-            if self.usart.interrupt:
-                state.pending.add(number)
-            else:
-                state.pending.discard(number)
+        if number in state.interrupts_enabled and number not in state.active and self.usart.interrupt:
+            state.pending.add(number)
 
 
 _READ_AND_EXECUTE = const.UC_PROT_READ | const.UC_PROT_EXEC

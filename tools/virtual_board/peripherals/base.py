@@ -48,6 +48,10 @@ class Peripheral:
         """Return a register's value as the core reads it, with the side effects of reading."""
         return self.values[offset]
 
+    def read_without_clock(self, _offset: int) -> int:
+        """Return what the core reads while the clock is off."""
+        return 0
+
     def write(self, offset: int, value: int, mask: int) -> None:
         """Write the bits of `mask`, those of the bytes that the core writes, to a register."""
         self.store(offset, self.values[offset] & ~mask | value & mask)
@@ -73,25 +77,24 @@ class Bus:
         """Addresses of all registers."""
         return sorted(self._registers)
 
-    def _find(self, address: int) -> tuple[Peripheral, int] | None:
-        peripheral, offset = self._registers[address & ~3]
-        if peripheral.clocked:
-            return peripheral, offset
+    def _warn_of_clock(self, peripheral: Peripheral) -> None:
         self._board.warn(f"{peripheral.name} is used while its clock is off: the access has no effect")
-        return None
 
     def read(self, address: int, size: int) -> int:
         """Return `size` bytes at `address`."""
-        found = self._find(address)
-        if found is None:
-            return 0
-        peripheral, offset = found
-        return peripheral.read(offset) >> 8 * (address & 3) & ((1 << 8 * size) - 1)
+        peripheral, offset = self._registers[address & ~3]
+        if peripheral.clocked:
+            value = peripheral.read(offset)
+        else:
+            self._warn_of_clock(peripheral)
+            value = peripheral.read_without_clock(offset)
+        return value >> 8 * (address & 3) & ((1 << 8 * size) - 1)
 
     def write(self, address: int, size: int, value: int) -> None:
         """Write `size` bytes at `address`."""
-        found = self._find(address)
-        if found is not None:
-            peripheral, offset = found
-            shift = 8 * (address & 3)
+        peripheral, offset = self._registers[address & ~3]
+        shift = 8 * (address & 3)
+        if peripheral.clocked:
             peripheral.write(offset, value << shift, ((1 << 8 * size) - 1) << shift)
+        else:
+            self._warn_of_clock(peripheral)

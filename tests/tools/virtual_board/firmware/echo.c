@@ -33,6 +33,9 @@
 #ifndef WAIT_STATES
 #define WAIT_STATES 7
 #endif
+#ifndef ECHOES
+#define ECHOES 1
+#endif
 #ifndef WORK
 #define WORK 0
 #endif
@@ -103,7 +106,7 @@ void test(void) {
     const uint8_t byte = (uint8_t)USART_RDR;
     for (volatile uint32_t i = 0; i < WORK; ++i) {
     }
-    put(byte);
+    for (int i = 0; i < ECHOES; ++i) put(byte);
     if (byte == 'R') reset();
     if (byte == 'F') *(volatile uint32_t*)0x30000000 = 1;
     if (byte == 'L') {
