@@ -98,8 +98,15 @@ class Verdict:
             raise OverBudgetError(self.problem)
 
 
-def check_budget(graph: Graph, plan: MemoryPlan, board: Board) -> Verdict:
-    """Hold `graph` with its memory plan against RAM and flash of `board`."""
+def check_budget(
+    graph: Graph,
+    plan: MemoryPlan,
+    board: Board,
+    *,
+    ram_bytes: int | None = None,
+    flash_bytes: int | None = None,
+) -> Verdict:
+    """Hold `graph` with its memory plan against RAM and flash of `board`, or against smaller budgets."""
     weights = weights_bytes(graph)
     layers = tuple(
         Layer(
@@ -112,9 +119,9 @@ def check_budget(graph: Graph, plan: MemoryPlan, board: Board) -> Verdict:
         )
         for operator in graph.operators
     )
-    ram = _ram(plan.arena_bytes, board)
+    ram = _ram(plan.arena_bytes, board, ram_bytes or board.ram_bytes)
     code = CODE_BYTES + CODE_BYTES_PER_OPERATOR * len(layers)
-    flash = Flash(sum(weights) + code, board.flash.size, sum(weights), code)
+    flash = Flash(sum(weights) + code, flash_bytes or board.flash.size, sum(weights), code)
     problems = []
     if ram.total > ram.budget:
         problems.append(_ram_problem(graph, plan, ram))
@@ -134,9 +141,9 @@ def check_budget(graph: Graph, plan: MemoryPlan, board: Board) -> Verdict:
     )
 
 
-def _ram(arena: int, board: Board) -> Ram:
+def _ram(arena: int, board: Board, budget: int) -> Ram:
     total = arena + DATA_BSS_BYTES + board.stack.reserve
-    return Ram(total, board.ram_bytes, arena, DATA_BSS_BYTES, board.stack.reserve)
+    return Ram(total, budget, arena, DATA_BSS_BYTES, board.stack.reserve)
 
 
 def _ram_problem(graph: Graph, plan: MemoryPlan, ram: Ram) -> str:

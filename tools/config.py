@@ -29,7 +29,7 @@ class QuantizeConfig(_Section):
 
 
 class BoardConfig(_Section):
-    """Which board the model must fit, and a smaller RAM budget in bytes where part of it is taken."""
+    """Which board the model must fit, and smaller budgets in bytes where part of it is taken."""
 
     name: str = "stm32f746g_disco"
     ram_bytes: int | None = Field(default=None, gt=0)

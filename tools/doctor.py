@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from converter.board import board_names, load_board
+from tools.programs import APT, INSTALL_LINES
 from tools.runs import REPOSITORY
 
 
@@ -30,19 +31,7 @@ class Finding:
     fix: str = ""
 
 
-_APT = "sudo apt-get install -y --no-install-recommends "
-_PROGRAMS = {
-    "cmake": (True, _APT + "cmake"),
-    "ninja": (True, _APT + "ninja-build"),
-    "g++": (True, _APT + "g++"),
-    "arm-none-eabi-g++": (
-        True,
-        _APT + "gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib",
-    ),
-    "git": (False, _APT + "git"),
-    "openocd": (False, _APT + "openocd"),
-    "renode": (False, "install the portable package from github.com/renode/renode/releases"),
-}
+_OPTIONAL = ("git", "openocd", "renode")
 
 
 def examine() -> list[Finding]:
@@ -54,7 +43,7 @@ def _python() -> Finding:
     version = platform.python_version()
     ok = version.startswith("3.11.")
     return Finding(
-        "python", "Python 3.11", ok, True, version, "" if ok else _APT + "python3.11 python3.11-venv"
+        "python", "Python 3.11", ok, True, version, "" if ok else APT + "python3.11 python3.11-venv"
     )
 
 
@@ -81,8 +70,9 @@ def _packages() -> Iterator[Finding]:
 
 
 def _programs() -> Iterator[Finding]:
-    for name, (required, fix) in _PROGRAMS.items():
+    for name, fix in INSTALL_LINES.items():
         path = shutil.which(name)
+        required = name not in _OPTIONAL
         if path is None:
             yield Finding("program", name, False, required, "not found on PATH", fix)
         else:
@@ -106,18 +96,21 @@ def _fashion_mnist() -> Finding:
     try:
         load_dataset(DataConfig(name="fashion_mnist"))
     except UserError as error:
-        return Finding("data", "Fashion-MNIST", False, False, str(error), _APT + "dataset-fashion-mnist")
+        return Finding("data", "Fashion-MNIST", False, False, str(error), APT + "dataset-fashion-mnist")
     return Finding("data", "Fashion-MNIST", True, False, "readable")
 
 
 def _boards() -> Iterator[Finding]:
-    from serial.tools import list_ports
+    from common.errors import NoBoardError
+    from tools.targets.silicon import find_port
 
     for name in board_names():
         board = load_board(name)
-        vendor, product = (int(part, 16) for part in board.probe.usb.split(":"))
-        ports = [port.device for port in list_ports.comports() if (port.vid, port.pid) == (vendor, product)]
-        found = ", ".join(ports) if ports else f"no probe {board.probe.usb} on USB"
-        yield Finding(
-            "board", board.title, bool(ports), False, found, "" if ports else "plug the board in (CN14)"
-        )
+        try:
+            port = find_port(board)
+        except NoBoardError as error:
+            yield Finding(
+                "board", board.title, False, False, str(error), "plug the board in (USB ST-LINK, CN14)"
+            )
+        else:
+            yield Finding("board", board.title, True, False, port)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from common.errors import ToolMissingError
 
-_APT = "sudo apt-get install -y --no-install-recommends "
+APT = "sudo apt-get install -y --no-install-recommends "
 INSTALL_LINES = {
-    "cmake": _APT + "cmake",
-    "ninja": _APT + "ninja-build",
-    "g++": _APT + "g++",
-    "arm-none-eabi-g++": _APT + "gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib",
-    "git": _APT + "git",
-    "openocd": _APT + "openocd",
+    "cmake": APT + "cmake",
+    "ninja": APT + "ninja-build",
+    "g++": APT + "g++",
+    "arm-none-eabi-g++": APT + "gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib",
+    "git": APT + "git",
+    "openocd": APT + "openocd",
     "renode": "unpack the portable package from github.com/renode/renode/releases",
 }
 

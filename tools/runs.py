@@ -62,6 +62,7 @@ class RunFolder:
         """`config_text`, the resolved configuration as TOML, is saved when a stage has ended well."""
         self.path = path
         self._config_text = config_text
+        self.name = path.resolve().name
         self.config = path / "config.toml"
         self.manifest_file = path / "manifest.json"
         self.training = path / "train"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,11 +127,18 @@ def check(run: RunFolder, config: RunConfig) -> Verdict:
         check_quantized(graph)
         check_support(graph)
         plan = plan_memory(graph, engine_needs(graph))
-        verdicts.append(check_budget(graph, plan, board))
+        limits = {"ram_bytes": config.board.ram_bytes, "flash_bytes": config.board.flash_bytes}
+        verdicts.append(check_budget(graph, plan, board, **limits))
         files.write_json(run.plan, {"schema": 1, "plan": asdict(plan), "verdict": asdict(verdicts[0])})
 
     _stage(
-        run, "check", work, config={"board": board.name}, inputs=[run.tflite], outputs=[run.plan], force=True
+        run,
+        "check",
+        work,
+        config=config.board.model_dump(),
+        inputs=[run.tflite],
+        outputs=[run.plan],
+        force=True,
     )
     return verdicts[0]
 
@@ -265,15 +272,15 @@ def report(run: RunFolder) -> tuple[Report, ReportJson]:
 
 
 def load_model(run: RunFolder) -> Graph:
-    """The graph of the run's `model.tflite`."""
+    """The graph of the run's `model.tflite`, named after the run."""
     from converter.tflite_reader import load_graph
 
-    return load_graph(run.need(run.tflite, "convert"))
+    return replace(load_graph(run.need(run.tflite, "convert")), name=run.name)
 
 
 def preset_of(target: TargetName, board: Board) -> str:
-    """CMake preset of the image that runs on `target`."""
-    return "host" if target == "host" else board.name
+    """CMake preset of the image that runs on `target`; on the host it is checked by sanitizers."""
+    return "host-sanitize" if target == "host" else board.name
 
 
 def image_of(run: RunFolder, target: TargetName, board: Board) -> Path:

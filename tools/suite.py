@@ -29,6 +29,7 @@ def run_suite(run: RunFolder, target: TargetName, config: RunConfig, options: Se
     """
     command = [
         *(sys.executable, "-m", "pytest", str(SUITE), "-q", "--no-header", "-p", "no:cacheprovider"),
+        *("-p", "no:hypothesispytest"),
         *("-c", str(REPOSITORY / "pyproject.toml"), "--rootdir", str(REPOSITORY)),
         *("--run", str(run.path), "--target", target, "--samples", str(config.test.samples)),
         *(f"--junit-xml={run.junit}", *options),

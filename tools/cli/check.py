@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from common.errors import ExitCode
+from common.errors import ConfigError, ExitCode
 from tools import console
 from tools.cli.setup import open_run
 from tools.cli.verb import ConfigOption, Outcome, RunOption, SetOption, verb
 
 if TYPE_CHECKING:
     from converter.budget import Verdict
+
+_FACTORS = {"K": 1024, "M": 1024 * 1024}
 
 
 @verb
@@ -25,6 +27,9 @@ def command(
     config: ConfigOption = None,
     run: RunOption = None,
     overrides: SetOption = None,
+    ram: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="A smaller RAM budget, e.g. 64K or 65536 bytes.")
+    ] = None,
 ) -> Outcome:
     """Check operators, RAM and flash against the board, before any build. Exit code 3 when over budget.
 
@@ -32,11 +37,13 @@ def command(
     Examples:
       tinyboost check -o runs/demo
       tinyboost check net_int8.tflite
+      tinyboost check net_int8.tflite --ram 64K
       tinyboost check net_int8.tflite --json
     """
     from tools import stages
 
-    folder, resolved = open_run(run, config=config, overrides=overrides, model=model)
+    extra = [f"board.ram_bytes={parse_size(ram)}"] if ram is not None else []
+    folder, resolved = open_run(run, config=config, overrides=[*(overrides or []), *extra], model=model)
     if model is not None:
         stages.convert_given(folder, model, None)
     verdict = stages.check(folder, resolved)
@@ -45,6 +52,18 @@ def command(
         lambda: show_verdict(verdict),
         ExitCode.OK if verdict.fits else ExitCode.OVER_BUDGET,
     )
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "65536", "64K" or "1M"; K is 1024.
+
+    Raises:
+        ConfigError: it is no size.
+    """
+    number, factor = (text[:-1], _FACTORS[text[-1]]) if text[-1:] in _FACTORS else (text, 1)
+    if not number.isascii() or not number.isdigit():
+        raise ConfigError(f"--ram {text}: not a size; write bytes, or 64K, or 1M")
+    return int(number) * factor
 
 
 def show_verdict(verdict: Verdict) -> None:
