@@ -121,7 +121,7 @@ class ActivationOptions:
 
 @dataclass(frozen=True)
 class MeanOptions:
-    """MEAN and SUM: the axes are the second input."""
+    """MEAN, SUM, REDUCE_MAX and REDUCE_MIN: the axes are the second input."""
 
     keep_dims: bool = False
 
@@ -131,6 +131,56 @@ class SoftmaxOptions:
     """SOFTMAX."""
 
     beta: float = 1.0
+
+
+@dataclass(frozen=True)
+class TransposeConvOptions:
+    """TRANSPOSE_CONV: inputs are the output's shape, weights [out, kh, kw, in], data and perhaps a bias."""
+
+    padding: Padding
+    strides: tuple[int, int]
+    activation: Activation = Activation.NONE
+
+
+@dataclass(frozen=True)
+class AxisOptions:
+    """CONCATENATION, PACK and UNPACK; a negative axis counts from the last one."""
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class StridedSliceOptions:
+    """STRIDED_SLICE: bit i of a mask is about axis i.
+
+    begin_mask, end_mask: ignore the begin or end; shrink_mask: take one index and drop the axis.
+    """
+
+    begin_mask: int = 0
+    end_mask: int = 0
+    shrink_mask: int = 0
+
+
+@dataclass(frozen=True)
+class ResizeOptions:
+    """RESIZE_NEAREST_NEIGHBOR and RESIZE_BILINEAR: how output pixels fall on input pixels."""
+
+    align_corners: bool = False
+    half_pixel_centers: bool = False
+
+
+@dataclass(frozen=True)
+class BlockOptions:
+    """SPACE_TO_DEPTH and DEPTH_TO_SPACE: side of a square block of pixels."""
+
+    size: int
+
+
+@dataclass(frozen=True)
+class LeakyReluOptions:
+    """LEAKY_RELU: slope below zero, a float32 value."""
+
+    alpha: float
 
 
 @dataclass(frozen=True)
@@ -145,6 +195,12 @@ Options = (
     | ActivationOptions
     | MeanOptions
     | SoftmaxOptions
+    | TransposeConvOptions
+    | AxisOptions
+    | StridedSliceOptions
+    | ResizeOptions
+    | BlockOptions
+    | LeakyReluOptions
     | NoOptions
 )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,10 @@ import numpy.typing as npt
 import tflite
 
 from common.errors import ModelError
-from converter.graph import (
-    Activation,
-    ActivationOptions,
-    Conv2DOptions,
-    DepthwiseConv2DOptions,
-    Graph,
-    MeanOptions,
-    NoOptions,
-    Operator,
-    Options,
-    Padding,
-    PoolOptions,
-    Quantization,
-    SoftmaxOptions,
-    Tensor,
-)
+from converter.graph import Graph, Operator, Quantization, Tensor
 from converter.layer_names import layer_names
 from converter.shapes import check_shapes
+from converter.tflite_options import read_options
 
 MAX_FILE_BYTES = 64 << 20
 MAX_TENSORS = 4_000
@@ -58,13 +44,6 @@ _TYPES = _enum_names(tflite.TensorType)
 _NUMERIC = ["INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "UINT64"]
 _NUMERIC += ["FLOAT16", "FLOAT32", "FLOAT64", "BOOL"]
 _DTYPES = {name: np.dtype(name.lower()).newbyteorder("<") for name in _NUMERIC}
-_ACTIVATIONS = {
-    tflite.ActivationFunctionType.NONE: Activation.NONE,
-    tflite.ActivationFunctionType.RELU: Activation.RELU,
-    tflite.ActivationFunctionType.RELU_N1_TO_1: Activation.RELU_N1_TO_1,
-    tflite.ActivationFunctionType.RELU6: Activation.RELU6,
-}
-_PADDINGS = {tflite.Padding.SAME: Padding.SAME, tflite.Padding.VALID: Padding.VALID}
 
 
 def load_graph(path: Path) -> Graph:
@@ -261,7 +240,7 @@ def _read_operators(
     operators = []
     for index, operator in enumerate(raw):
         kind = kinds[operator.OpcodeIndex()]
-        options = _read_options(operator, kind, f"{kind} '{names[index]}'")
+        options = read_options(operator, kind, f"{kind} '{names[index]}'")
         operators.append(Operator(index, kind, names[index], inputs[index], outputs[index], options))
     return tuple(operators)
 
@@ -272,104 +251,6 @@ def _kind(code: Any) -> str:
     if value == tflite.BuiltinOperator.CUSTOM:
         return f"CUSTOM:{_printable(code.CustomCode())[:64]}"
     return _KINDS.get(value, f"BUILTIN_{value}")
-
-
-def _read_options(raw: Any, kind: str, what: str) -> Options:
-    reader = _OPTION_READERS.get(kind)
-    if reader is None:
-        return NoOptions()
-    table_class, default, read = reader
-    table = raw.BuiltinOptions()
-    if table is None:
-        if default is None:
-            raise ModelError(f"{what} has no options")
-        return default
-    if raw.BuiltinOptionsType() != getattr(tflite.BuiltinOptions, table_class.__name__):
-        raise ModelError(f"{what} has the options of another operator")
-    options = table_class()
-    options.Init(table.Bytes, table.Pos)
-    return read(options, what)
-
-
-def _choice(table: dict[int, Any], value: int, what: str, meaning: str) -> Any:
-    if value not in table:
-        raise ModelError(f"{what} has an unsupported {meaning} ({value})")
-    return table[value]
-
-
-def _pair(height: int, width: int, what: str, meaning: str) -> tuple[int, int]:
-    if not (0 < height <= 0xFFFF and 0 < width <= 0xFFFF):
-        raise ModelError(f"{what} has {meaning} {height}x{width}")
-    return height, width
-
-
-def _activation(raw: Any, what: str) -> Activation:
-    found: Activation = _choice(_ACTIVATIONS, raw.FusedActivationFunction(), what, "fused activation")
-    return found
-
-
-def _conv_geometry(raw: Any, what: str) -> dict[str, Any]:
-    return {
-        "padding": _choice(_PADDINGS, raw.Padding(), what, "padding"),
-        "strides": _pair(raw.StrideH(), raw.StrideW(), what, "strides"),
-        "dilations": _pair(raw.DilationHFactor(), raw.DilationWFactor(), what, "dilations"),
-        "activation": _activation(raw, what),
-    }
-
-
-def _conv_2d(raw: Any, what: str) -> Conv2DOptions:
-    return Conv2DOptions(**_conv_geometry(raw, what))
-
-
-def _depthwise_conv_2d(raw: Any, what: str) -> DepthwiseConv2DOptions:
-    multiplier, _ = _pair(raw.DepthMultiplier(), 1, what, "depth multiplier")
-    return DepthwiseConv2DOptions(multiplier=multiplier, **_conv_geometry(raw, what))
-
-
-def _pool(raw: Any, what: str) -> PoolOptions:
-    return PoolOptions(
-        padding=_choice(_PADDINGS, raw.Padding(), what, "padding"),
-        strides=_pair(raw.StrideH(), raw.StrideW(), what, "strides"),
-        window=_pair(raw.FilterHeight(), raw.FilterWidth(), what, "window"),
-        activation=_activation(raw, what),
-    )
-
-
-def _fully_connected(raw: Any, what: str) -> ActivationOptions:
-    if raw.WeightsFormat() != tflite.FullyConnectedOptionsWeightsFormat.DEFAULT:
-        raise ModelError(f"{what} has shuffled weights, which are not supported")
-    return ActivationOptions(_activation(raw, what))
-
-
-def _arithmetic(raw: Any, what: str) -> ActivationOptions:
-    return ActivationOptions(_activation(raw, what))
-
-
-def _reducer(raw: Any, what: str) -> MeanOptions:  # noqa: ARG001 (one signature for all readers)
-    return MeanOptions(bool(raw.KeepDims()))
-
-
-def _softmax(raw: Any, what: str) -> SoftmaxOptions:
-    beta = float(raw.Beta())
-    if not (math.isfinite(beta) and beta > 0):
-        raise ModelError(f"{what} has beta {beta}")
-    return SoftmaxOptions(beta)
-
-
-# Kind -> class of the options' table, what holds where the file has none (None: an error), reader.
-_OPTION_READERS: dict[str, tuple[Any, Options | None, Callable[[Any, str], Options]]] = {
-    "CONV_2D": (tflite.Conv2DOptions, None, _conv_2d),
-    "DEPTHWISE_CONV_2D": (tflite.DepthwiseConv2DOptions, None, _depthwise_conv_2d),
-    "AVERAGE_POOL_2D": (tflite.Pool2DOptions, None, _pool),
-    "MAX_POOL_2D": (tflite.Pool2DOptions, None, _pool),
-    "FULLY_CONNECTED": (tflite.FullyConnectedOptions, ActivationOptions(), _fully_connected),
-    "ADD": (tflite.AddOptions, ActivationOptions(), _arithmetic),
-    "SUB": (tflite.SubOptions, ActivationOptions(), _arithmetic),
-    "MUL": (tflite.MulOptions, ActivationOptions(), _arithmetic),
-    "MEAN": (tflite.ReducerOptions, MeanOptions(), _reducer),
-    "SUM": (tflite.ReducerOptions, MeanOptions(), _reducer),
-    "SOFTMAX": (tflite.SoftmaxOptions, None, _softmax),
-}
 
 
 def _check_order(graph: Graph) -> None:
