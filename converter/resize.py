@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from common.errors import ModelError
 from converter.graph import Graph, Operator, PoolOptions, Tensor
-from converter.shapes import output_shape
+from converter.shapes import output_shapes
 
 # Operators that work at any resolution with the same constants.
 _RESOLUTION_FREE = {
@@ -36,13 +36,13 @@ def resized(graph: Graph, height: int, width: int) -> Graph | None:
                 return None
             operator = _with_global_pool(original, graph.tensors, tensors)
             try:
-                shape = output_shape(tensors, operator)
+                shapes = output_shapes(tensors, operator)
             except ModelError:
                 return None
-            if any(size < 1 for size in shape):
+            if any(size < 1 for shape in shapes for size in shape):
                 return None
-            output = operator.outputs[0]
-            tensors[output] = replace(tensors[output], shape=shape)
+            for output, shape in zip(operator.outputs, shapes, strict=True):
+                tensors[output] = replace(tensors[output], shape=shape)
         operators.append(operator)
     return replace(graph, tensors=tuple(tensors), operators=tuple(operators))
 

@@ -8,10 +8,8 @@ are not judged.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from common.errors import ModelError
 from converter.graph import (
@@ -20,28 +18,15 @@ from converter.graph import (
     Graph,
     MeanOptions,
     Operator,
-    Options,
     Padding,
     PoolOptions,
     Tensor,
+    TransposeConvOptions,
 )
+from converter.movement import MOVEMENTS, movement
+from converter.shape_case import MismatchError, Shape, ShapeCase, axis_of, integer_list, integers, of_rank
 
-Shape = tuple[int, ...]
 Window = Conv2DOptions | DepthwiseConv2DOptions | PoolOptions
-
-
-class _MismatchError(Exception):
-    """What is wrong with an operator; the caller adds which one."""
-
-
-@dataclass(frozen=True)
-class _Case:
-    """An operator with its required inputs, its bias if it has one, and its only output."""
-
-    options: Options
-    inputs: tuple[Tensor, ...]
-    bias: Tensor | None
-    output: Tensor
 
 
 def check_shapes(graph: Graph) -> None:
@@ -51,31 +36,45 @@ def check_shapes(graph: Graph) -> None:
         ModelError: names the first operator whose tensors contradict each other.
     """
     for operator in graph.operators:
-        if operator.kind not in _RULES:
+        if operator.kind not in KINDS:
             continue
-        expected = output_shape(graph.tensors, operator)
-        declared = graph.tensors[operator.outputs[0]].shape
-        if expected != declared:
-            raise ModelError(
-                f"{operator.kind} '{operator.name}' declares output shape {list(declared)}, "
-                f"but gives {list(expected)}"
-            )
+        expected = output_shapes(graph.tensors, operator)
+        for index, shape in zip(operator.outputs, expected, strict=True):
+            declared = graph.tensors[index].shape
+            if shape != declared:
+                raise ModelError(
+                    f"{operator.kind} '{operator.name}' declares output shape {list(declared)}, "
+                    f"but gives {list(shape)}"
+                )
 
 
-def output_shape(tensors: Sequence[Tensor], operator: Operator) -> Shape:
-    """Shape of the only output of an operator of a known kind, by its inputs and options.
+def output_shapes(tensors: Sequence[Tensor], operator: Operator) -> tuple[Shape, ...]:
+    """Shapes of the outputs of an operator of a known kind, by its inputs and options.
 
-    RESHAPE and FULLY_CONNECTED, which choose between shapes of the same size, keep the declared one if it is
-    possible.
+    RESHAPE, SQUEEZE, EXPAND_DIMS and FULLY_CONNECTED, which choose between shapes of the same size, keep the
+    declared one if it is possible.
 
     Raises:
         ModelError: the inputs do not fit together.
     """
-    fewest, most, rule = _RULES[operator.kind]
     try:
-        return rule(_case(tensors, operator, fewest, most))
-    except _MismatchError as error:
+        case = shape_case(tensors, operator)
+        if operator.kind in MOVEMENTS:
+            return movement(case).shapes
+        fewest, most, rule = _RULES[operator.kind]
+        if not fewest <= len(case.given) <= most or len(case.outputs) != 1:
+            raise MismatchError(f"has {len(case.given)} inputs and {len(case.outputs)} outputs")
+        for position in range(fewest):
+            case.input(position)
+        return (rule(case),)
+    except MismatchError as error:
         raise ModelError(f"{operator.kind} '{operator.name}' {error}") from None
+
+
+def shape_case(tensors: Sequence[Tensor], operator: Operator) -> ShapeCase:
+    """What the shape rules see of an operator."""
+    given = tuple(tensors[i] if i >= 0 else None for i in operator.inputs)
+    return ShapeCase(operator.kind, operator.options, given, tuple(tensors[i] for i in operator.outputs))
 
 
 def convolved(size: int, kernel: int, stride: int, dilation: int, padding: Padding) -> int:
@@ -83,18 +82,6 @@ def convolved(size: int, kernel: int, stride: int, dilation: int, padding: Paddi
     if padding is Padding.SAME:
         return -(-size // stride)
     return -(-(size - (kernel - 1) * dilation) // stride)
-
-
-def _case(tensors: Sequence[Tensor], operator: Operator, fewest: int, most: int) -> _Case:
-    if not fewest <= len(operator.inputs) <= most or len(operator.outputs) != 1:
-        counts = f"{len(operator.inputs)} inputs and {len(operator.outputs)} outputs"
-        raise _MismatchError(f"has {counts}")
-    if -1 in operator.inputs[:fewest]:
-        raise _MismatchError("lacks a required input")
-    required = tuple(tensors[i] for i in operator.inputs[:fewest])
-    has_bias = len(operator.inputs) > 2 and operator.inputs[2] >= 0
-    bias = tensors[operator.inputs[2]] if has_bias else None
-    return _Case(operator.options, required, bias, tensors[operator.outputs[0]])
 
 
 def _slide(shape: Shape, kernel: Shape, options: Window, channels: int) -> Shape:
@@ -107,100 +94,132 @@ def _slide(shape: Shape, kernel: Shape, options: Window, channels: int) -> Shape
     return shape[0], height, width, channels
 
 
-def _of_rank(tensor: Tensor, rank: int) -> Shape:
-    if len(tensor.shape) != rank:
-        raise _MismatchError(f"has tensor '{tensor.name}' of rank {len(tensor.shape)} instead of {rank}")
-    return tensor.shape
-
-
 def _check_bias(bias: Tensor | None, channels: int) -> None:
     if bias is not None and bias.shape != (channels,):
-        raise _MismatchError(f"has a bias of shape {list(bias.shape)} for {channels} channels")
+        raise MismatchError(f"has a bias of shape {list(bias.shape)} for {channels} channels")
 
 
-def _conv_2d(case: _Case) -> Shape:
+def _conv_2d(case: ShapeCase) -> Shape:
     assert isinstance(case.options, Conv2DOptions)
-    shape = _of_rank(case.inputs[0], 4)
-    channels, height, width, depth = _of_rank(case.inputs[1], 4)
+    shape = of_rank(case.input(0), 4)
+    channels, height, width, depth = of_rank(case.input(1), 4)
     groups, rest = divmod(shape[3], depth)
     if rest or channels % groups:
-        raise _MismatchError(f"has weights {list(case.inputs[1].shape)} for {shape[3]} input channels")
-    _check_bias(case.bias, channels)
+        raise MismatchError(f"has weights {list(case.input(1).shape)} for {shape[3]} input channels")
+    _check_bias(case.optional_input(2), channels)
     return _slide(shape, (height, width), case.options, channels)
 
 
-def _depthwise_conv_2d(case: _Case) -> Shape:
+def _depthwise_conv_2d(case: ShapeCase) -> Shape:
     assert isinstance(case.options, DepthwiseConv2DOptions)
-    shape = _of_rank(case.inputs[0], 4)
-    one, height, width, channels = _of_rank(case.inputs[1], 4)
+    shape = of_rank(case.input(0), 4)
+    one, height, width, channels = of_rank(case.input(1), 4)
     if one != 1 or channels != shape[3] * case.options.multiplier:
         expected = f"{shape[3]} input channels with multiplier {case.options.multiplier}"
-        raise _MismatchError(f"has weights {list(case.inputs[1].shape)} for {expected}")
-    _check_bias(case.bias, channels)
+        raise MismatchError(f"has weights {list(case.input(1).shape)} for {expected}")
+    _check_bias(case.optional_input(2), channels)
     return _slide(shape, (height, width), case.options, channels)
 
 
-def _pool(case: _Case) -> Shape:
+def _pool(case: ShapeCase) -> Shape:
     assert isinstance(case.options, PoolOptions)
-    shape = _of_rank(case.inputs[0], 4)
+    shape = of_rank(case.input(0), 4)
     return _slide(shape, case.options.window, case.options, shape[3])
 
 
-def _fully_connected(case: _Case) -> Shape:
-    data, output = case.inputs[0], case.output
-    channels, depth = _of_rank(case.inputs[1], 2)
+def _fully_connected(case: ShapeCase) -> Shape:
+    data, output = case.input(0), case.output
+    channels, depth = of_rank(case.input(1), 2)
     if data.elements % depth:
-        raise _MismatchError(f"has weights {[channels, depth]} for {data.elements} inputs")
-    _check_bias(case.bias, channels)
+        raise MismatchError(f"has weights {[channels, depth]} for {data.elements} inputs")
+    _check_bias(case.optional_input(2), channels)
     rows = data.elements // depth
     # The leading dimensions may be kept or flattened.
     keeps = output.shape[-1:] == (channels,) and output.elements == rows * channels
     return output.shape if keeps else (rows, channels)
 
 
-def _broadcast(case: _Case) -> Shape:
+def _transpose_conv(case: ShapeCase) -> Shape:
+    assert isinstance(case.options, TransposeConvOptions)
+    options, data = case.options, of_rank(case.input(2), 4)
+    channels, height, width, depth = of_rank(case.input(1), 4)
+    shape = tuple(integer_list(case.input(0), "an output shape"))
+    if depth != data[3] or len(shape) != 4 or (shape[0], shape[3]) != (data[0], channels):
+        raise MismatchError(f"makes {list(shape)} of {list(data)} with weights {[channels, depth]}")
+    _check_bias(case.optional_input(3), channels)
+    back = [
+        convolved(shape[1 + i], (height, width)[i], options.strides[i], 1, options.padding) for i in range(2)
+    ]
+    if back != list(data[1:3]):
+        raise MismatchError(f"makes {list(shape)} of {list(data)}, which would come from {back}")
+    return shape
+
+
+def _resize(case: ShapeCase) -> Shape:
+    batches, _, _, channels = of_rank(case.input(0), 4)
+    size = integer_list(case.input(1), "a size")
+    if len(size) != 2:
+        raise MismatchError(f"has size {size} instead of height and width")
+    return batches, size[0], size[1], channels
+
+
+def _broadcast(case: ShapeCase) -> Shape:
     left, right = (tensor.shape for tensor in case.inputs)
     try:
         return np.broadcast_shapes(left, right)
     except ValueError:
-        raise _MismatchError(f"has inputs {list(left)} and {list(right)}, which do not broadcast") from None
+        raise MismatchError(f"has inputs {list(left)} and {list(right)}, which do not broadcast") from None
 
 
-def _elementwise(case: _Case) -> Shape:
-    return case.inputs[0].shape
+def _prelu(case: ShapeCase) -> Shape:
+    if _broadcast(case) != case.input(0).shape:
+        raise MismatchError(f"has slopes {list(case.input(1).shape)} for {list(case.input(0).shape)}")
+    return case.input(0).shape
 
 
-def _reshape(case: _Case) -> Shape:
-    data, output = case.inputs[0], case.output
+def _elementwise(case: ShapeCase) -> Shape:
+    return case.input(0).shape
+
+
+def _reshape(case: ShapeCase) -> Shape:
+    data, output = case.input(0), case.output
     return output.shape if (output.elements, output.dtype) == (data.elements, data.dtype) else data.shape
 
 
-def _integers(tensor: Tensor, what: str) -> npt.NDArray[np.int64]:
-    if tensor.data is None or tensor.dtype.kind != "i" or tensor.elements > 64:
-        raise _MismatchError(f"has {what} that are not a few integer constants")
-    return tensor.data.astype(np.int64)
+def _without_units(shape: Shape) -> list[int]:
+    return [size for size in shape if size > 1]
 
 
-def _reduce(case: _Case) -> Shape:
+def _change_units(case: ShapeCase) -> Shape:
+    shape, declared = case.input(0).shape, case.output.shape
+    return declared if _without_units(declared) == _without_units(shape) else shape
+
+
+def _arg(case: ShapeCase) -> Shape:
+    axes, shape = integer_list(case.input(1), "an axis"), case.input(0).shape
+    if len(axes) != 1:
+        raise MismatchError(f"has axes {axes}")
+    axis = axis_of(axes[0], len(shape))
+    return (*shape[:axis], *shape[axis + 1 :])
+
+
+def _reduce(case: ShapeCase) -> Shape:
     assert isinstance(case.options, MeanOptions)
-    shape = case.inputs[0].shape
-    given = [int(axis) for axis in _integers(case.inputs[1], "axes").reshape(-1)]
-    if any(not -len(shape) <= axis < len(shape) for axis in given):
-        raise _MismatchError(f"has axes {given} on {len(shape)} dimensions")
-    axes = {axis % len(shape) for axis in given}
+    shape = case.input(0).shape
+    axes = {axis_of(axis, len(shape)) for axis in integer_list(case.input(1), "axes")}
     if case.options.keep_dims:
         return tuple(1 if i in axes else size for i, size in enumerate(shape))
     return tuple(size for i, size in enumerate(shape) if i not in axes)
 
 
-def _pad(case: _Case) -> Shape:
-    shape, margins = case.inputs[0].shape, _integers(case.inputs[1], "paddings")
+def _pad(case: ShapeCase) -> Shape:
+    shape, margins = case.input(0).shape, integers(case.input(1), "paddings")
     if margins.shape != (len(shape), 2) or (margins < 0).any():
-        raise _MismatchError(f"has paddings {margins.tolist()} for {len(shape)} dimensions")
+        raise MismatchError(f"has paddings {margins.tolist()} for {len(shape)} dimensions")
     return tuple(size + int(sum(margin)) for size, margin in zip(shape, margins, strict=True))
 
 
-_Rule = tuple[int, int, Callable[[_Case], Shape]]
+_Rule = tuple[int, int, Callable[[ShapeCase], Shape]]
 _ELEMENTWISE: _Rule = (1, 1, _elementwise)
 _BROADCAST: _Rule = (2, 2, _broadcast)
 
@@ -214,10 +233,23 @@ _RULES: dict[str, _Rule] = {
     "ADD": _BROADCAST,
     "SUB": _BROADCAST,
     "MUL": _BROADCAST,
+    "MAXIMUM": _BROADCAST,
+    "MINIMUM": _BROADCAST,
+    "PRELU": (2, 2, _prelu),
+    "TRANSPOSE_CONV": (3, 4, _transpose_conv),
+    "RESIZE_NEAREST_NEIGHBOR": (2, 2, _resize),
+    "RESIZE_BILINEAR": (2, 2, _resize),
     "MEAN": (2, 2, _reduce),
     "SUM": (2, 2, _reduce),
+    "REDUCE_MAX": (2, 2, _reduce),
+    "REDUCE_MIN": (2, 2, _reduce),
+    "ARG_MAX": (2, 2, _arg),
+    "ARG_MIN": (2, 2, _arg),
     "PAD": (2, 2, _pad),
+    "PADV2": (3, 3, _pad),
     "RESHAPE": (1, 2, _reshape),
+    "SQUEEZE": (1, 1, _change_units),
+    "EXPAND_DIMS": (2, 2, _change_units),
     "SOFTMAX": _ELEMENTWISE,
     "QUANTIZE": _ELEMENTWISE,
     "DEQUANTIZE": _ELEMENTWISE,
@@ -229,3 +261,4 @@ _RULES: dict[str, _Rule] = {
     "TANH": _ELEMENTWISE,
     "HARD_SWISH": _ELEMENTWISE,
 }
+KINDS = frozenset(_RULES) | frozenset(MOVEMENTS)
