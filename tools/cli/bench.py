@@ -31,6 +31,12 @@ def command(
     samples: Annotated[int, typer.Option("--samples", "-n", min=1, help="How many inputs.")] = 20,
     seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
     port: Annotated[str | None, typer.Option(help="Serial port of the board.")] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write a page (HTML) that shows where the instructions go: a flame graph."
+        ),
+    ] = None,
 ) -> Outcome:
     """Build an image around a model, count what one inference costs, and compare with tflite-micro.
 
@@ -41,12 +47,15 @@ def command(
       tinyboost bench net_int8.tflite
       tinyboost bench net_int8.tflite --inputs images.npz -n 200
       tinyboost bench net_int8.tflite --target virtual --json
+      tinyboost bench net_int8.tflite --profile net.html
     """
     from tools.bench import bench
 
     folder, resolved = open_run(run, config=config, overrides=overrides, model=model)
     chosen = target or resolved.test.target
-    result = bench(folder, model, resolved, chosen, inputs=inputs, count=samples, seed=seed, port=port)
+    result = bench(
+        folder, model, resolved, chosen, inputs=inputs, count=samples, seed=seed, port=port, profile=profile
+    )
     return Outcome(
         result.model_dump(mode="json", by_alias=True),
         lambda: show_bench(result),
@@ -56,18 +65,7 @@ def command(
 
 def show_bench(result: BenchResult) -> None:
     """Print the per-layer table and the totals."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "op", "layer"):
-        table.add_column(heading, overflow="ellipsis", no_wrap=True)
-    for heading in ("MACs", "instructions", "per MAC"):
-        table.add_column(heading, justify="right")
-    for index, layer in enumerate(result.layers):
-        table.add_row(
-            str(index), layer.op, layer.name, f"{layer.macs:,}", *_cost(layer.instructions, layer.macs)
-        )
-    table.add_section()
-    table.add_row("", "", result.model, f"{result.macs:,}", *_cost(result.instructions, result.macs))
-    console.out.print(table)
+    console.out.print(_layer_table(result))
     exact = result.bit_exact
     console.line(
         f"{exact.inputs - exact.mismatches} of {exact.inputs} outputs equal tflite-micro's, byte for byte"
@@ -83,9 +81,52 @@ def show_bench(result: BenchResult) -> None:
             f"stack {ram.stack:,}); flash {flash.total:,} of {flash.budget:,} "
             f"(weights {flash.weights:,}, code {flash.code:,})"
         )
+    for other in result.comparisons:
+        ratio = "" if other.ratio is None else f", {other.ratio:.2f} times ours"
+        console.line(
+            f"{other.title}: {other.instructions:,} instructions{ratio}; "
+            f"RAM {other.ram:,}, flash {other.flash:,} (code {other.code:,})"
+        )
 
 
-def _cost(instructions: int | None, macs: int) -> tuple[str, str]:
+def _layer_table(result: BenchResult) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for heading in ("op", "layer"):
+        table.add_column(heading, overflow="ellipsis")
+    for heading in ("MACs", "instructions", "per\nMAC", "change", "cycles\n(estimate)", "weights", "RAM"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for index, layer in enumerate(result.layers):
+        table.add_row(
+            str(index),
+            layer.op,
+            layer.name,
+            f"{layer.macs:,}",
+            *_cost(layer.instructions, layer.macs, layer.accepted_instructions),
+            _number(layer.cycles_estimate),
+            f"{layer.weights:,}",
+            f"{layer.arena:,}",
+        )
+    table.add_section()
+    table.add_row(
+        "",
+        "",
+        result.model,
+        f"{result.macs:,}",
+        *_cost(result.instructions, result.macs, result.accepted_instructions),
+        _number(result.cycles_estimate),
+        f"{sum(layer.weights for layer in result.layers):,}",
+        f"{max((layer.arena for layer in result.layers), default=0):,}",
+    )
+    return table
+
+
+def _cost(instructions: int | None, macs: int, accepted: int | None) -> tuple[str, str, str]:
     if instructions is None:
-        return "–", "–"
-    return f"{instructions:,}", f"{instructions / macs:.2f}" if macs else ""
+        return "–", "–", ""
+    per_mac = f"{instructions / macs:.2f}" if macs else ""
+    return f"{instructions:,}", per_mac, f"{instructions / accepted - 1:+.1%}" if accepted else ""
+
+
+def _number(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"

@@ -41,6 +41,7 @@ class LayerCounter:
         self.stop()
         for address in self._entries:
             self._watch(address)
+        self._chip.cpu.unicorn.ctl_flush_tb()  # hooks are called in code translated from now on
 
     def stop(self) -> dict[int, LayerCounts]:
         """Return what was counted by layer, and watch no longer."""
