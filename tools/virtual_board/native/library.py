@@ -1,7 +1,7 @@
-"""Loads the native callbacks: compiled once by Numba, then kept as LLVM IR in the user's cache.
+"""Loads the native callbacks: compiled once by Numba, then kept as machine code in the user's cache.
 
-Numba takes about a second to import and several to compile; llvmlite, which comes with it, turns the kept IR
-into machine code in a tenth of a second. Every virtual board is a process of its own, so this matters.
+Numba takes about a second to import and several to compile; llvmlite, which comes with it, loads the kept
+code in milliseconds. Every virtual board is a process of its own, so this matters.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -20,11 +21,20 @@ from typing import Any
 import llvmlite.binding as llvm  # type: ignore[import-untyped]
 from unicorn.unicorn_py3.unicorn import uclib
 
-from common.files import write_text
+from common.files import write_bytes
 
 _SOURCES = ("layout.py", "affine.py", "decode.py", "analysis.py", "callbacks.py", "jit.py")
 _CALLBACKS = ("on_block", "on_division", "on_refused_access", "on_uart_read")
 _ENTRY_PREFIX = "cfunc."
+# Called on error paths that Numba adds and that our callbacks never take.
+_UNUSED_SYMBOLS = (
+    "numba_gil_ensure",
+    "numba_gil_release",
+    "numba_unpickle",
+    "numba_runtime_build_excinfo_struct",
+    "numba_do_raise",
+    "NRT_Free",
+)
 _UNICORN_SYMBOLS = ("uc_emu_stop", "uc_reg_read", "uc_context_save")
 
 
@@ -44,13 +54,13 @@ _read_uart_callback = READ_CALLBACK(_read_uart)
 
 @dataclass(frozen=True)
 class NativeCallbacks:
-    """Host addresses of the callbacks; `engines` own their code."""
+    """Host addresses of the callbacks; `engine` owns their code."""
 
     on_block: int
     on_division: int
     on_refused_access: int
     on_uart_read: int
-    engines: tuple[Any, ...]
+    engine: Any
 
 
 def cache_folder() -> Path:
@@ -61,32 +71,51 @@ def cache_folder() -> Path:
 
 
 def _fingerprint() -> str:
+    """Hash of all that the machine code depends on."""
     digest = hashlib.sha256()
     for name in _SOURCES:
         digest.update((Path(__file__).parent / name).read_bytes())
-    digest.update(f"{version('numba')} {version('llvmlite')} {sys.version_info[:2]}".encode())
+    versions = (version("numba"), version("llvmlite"), version("unicorn"), *sys.version_info[:2])
+    digest.update(repr((versions, llvm.get_default_triple(), _host_features())).encode())
     return digest.hexdigest()[:16]
 
 
-def _compile() -> dict[str, str]:
+def _host_features() -> tuple[str, str]:
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+
+def _machine() -> Any:
+    cpu, features = _host_features()
+    target = llvm.Target.from_default_triple()
+    return target.create_target_machine(cpu=cpu, features=features, opt=2, jit=True)
+
+
+def _compile() -> bytes:
+    """Compile the callbacks; each keeps its own name in the object file."""
     from tools.virtual_board.native import callbacks
 
-    return {name: getattr(callbacks, name).inspect_llvm() for name in _CALLBACKS}
+    whole = llvm.parse_assembly("")
+    for name in _CALLBACKS:
+        module = llvm.parse_assembly(getattr(callbacks, name).inspect_llvm())
+        next(f for f in module.functions if f.name.startswith(_ENTRY_PREFIX)).name = name
+        whole.link_in(module)
+    called = {f.name for f in whole.functions if f.is_declaration and not f.name.startswith("llvm.")}
+    missing = [name for name in called if llvm.address_of_symbol(name) is None]
+    if missing:
+        raise RuntimeError(f"this version of Numba calls {missing}; install the pinned one")
+    code: bytes = _machine().emit_object(whole)
+    return code
 
 
-def _intermediate_code() -> dict[str, str]:
-    """Return the IR of each callback, from the cache where it is there."""
-    folder = cache_folder()
-    paths = {name: folder / f"{name}-{_fingerprint()}.ll" for name in _CALLBACKS}
+def _object_code() -> bytes:
+    """Return the callbacks' object file, from the cache where it is there."""
+    path = cache_folder() / f"callbacks-{_fingerprint()}.o"
     try:
-        return {name: path.read_text() for name, path in paths.items()}
+        return path.read_bytes()
     except OSError:
         code = _compile()
-    try:
-        for name, path in paths.items():
-            write_text(path, code[name])
-    except OSError:
-        pass  # a cache that cannot be written costs time, nothing else
+    with suppress(OSError):  # a cache that cannot be written costs time, nothing else
+        write_bytes(path, code)
     return code
 
 
@@ -94,22 +123,6 @@ def _address(function: Any) -> int:
     address = ctypes.cast(function, ctypes.c_void_p).value
     assert address is not None
     return address
-
-
-def _link(code: str) -> tuple[Any, int]:
-    module = llvm.parse_assembly(code)
-    for function in module.functions:
-        # Numba adds error paths that our callbacks never take; what they call need not exist.
-        declared = function.is_declaration and not function.name.startswith("llvm.")
-        if declared and llvm.address_of_symbol(function.name) is None:
-            llvm.add_symbol(function.name, _address(ctypes.pythonapi.Py_FatalError))
-    machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2
-    )
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    entry = next(f.name for f in module.functions if f.name.startswith(_ENTRY_PREFIX))
-    return engine, engine.get_function_address(entry)
 
 
 @cache
@@ -120,7 +133,11 @@ def load() -> NativeCallbacks:
     for name in _UNICORN_SYMBOLS:
         llvm.add_symbol(name, _address(getattr(uclib, name)))
     llvm.add_symbol("virtual_board_read_uart", _address(_read_uart_callback))
-    code = _intermediate_code()
-    linked = {name: _link(code[name]) for name in _CALLBACKS}
-    engines = tuple(engine for engine, _ in linked.values())
-    return NativeCallbacks(**{name: address for name, (_, address) in linked.items()}, engines=engines)
+    for name in _UNUSED_SYMBOLS:
+        if llvm.address_of_symbol(name) is None:
+            llvm.add_symbol(name, _address(ctypes.pythonapi.Py_FatalError))
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
+    engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(_object_code()))
+    engine.finalize_object()
+    addresses = {name: engine.get_function_address(name) for name in _CALLBACKS}
+    return NativeCallbacks(**addresses, engine=engine)
