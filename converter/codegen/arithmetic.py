@@ -13,7 +13,6 @@ import numpy as np
 from converter.graph import Activation, Quantization, Tensor
 
 INT8_MIN, INT8_MAX = -128, 127
-INT32_MAX = 2**31 - 1
 
 
 class Scale(NamedTuple):
@@ -106,44 +105,3 @@ def fully_connected_scales(data: Tensor, weights: Tensor, output: Tensor, channe
         return channel_scales(data, weights, output, channels)
     product = float(np.float32(data.scale) * np.float32(scales[0]))
     return [quantize_scale(product / float(output.scale))] * channels
-
-
-# Softmax: differences to the largest input are Q5.26, exponentials Q0.31.
-_DIFFERENCE_FRACTION_BITS = 26
-
-
-def softmax_table(scale: float, beta: float) -> list[int]:
-    """exp(-d * beta * scale) in Q0.31 for d = 0, 1, ... as far as gemmlowp's fixed-point softmax looks."""
-    real = min(float(np.float32(beta)) * float(scale) * 2**_DIFFERENCE_FRACTION_BITS, float(INT32_MAX))
-    factor = quantize_scale(real)
-    left = max(factor.shift, 0)
-    radius = math.floor((2**5 - 1) * 2**_DIFFERENCE_FRACTION_BITS / 2**left)
-    count = min(radius, INT8_MAX - INT8_MIN) + 1
-    return [_exp(rounding_doubling_high_mul(-d << left, factor.multiplier)) for d in range(count)]
-
-
-def _exp(x: int) -> int:
-    """exp of x <= 0 in Q5.26, as Q0.31: a polynomial on (-1/4, 0], times exp of the powers of two left."""
-    if x == 0:
-        return INT32_MAX
-    quarter = 1 << (_DIFFERENCE_FRACTION_BITS - 2)
-    offset = (x & (quarter - 1)) - quarter
-    result = _exp_between_minus_quarter_and_zero(offset << 5)
-    remainder = offset - x
-    for exponent in range(-2, 5):
-        if remainder & (1 << (_DIFFERENCE_FRACTION_BITS + exponent)):
-            factor = math.floor(math.exp(-(2.0**exponent)) * 2**31 + 0.5)
-            result = rounding_doubling_high_mul(result, factor)
-    return result
-
-
-def _exp_between_minus_quarter_and_zero(a: int) -> int:
-    """exp in Q0.31 for a in [-1/4, 0): the Taylor polynomial of degree 4 around -1/8."""
-    constant = math.floor(math.exp(-1 / 8) * 2**31 + 0.5)
-    third = math.floor(2**31 / 3 + 0.5)
-    x = a + (1 << 28)
-    x2 = rounding_doubling_high_mul(x, x)
-    x3 = rounding_doubling_high_mul(x2, x)
-    x4_over_4 = rounding_divide_by_power_of_two(rounding_doubling_high_mul(x2, x2), 2)
-    tail = rounding_divide_by_power_of_two(rounding_doubling_high_mul(x4_over_4 + x3, third) + x2, 1)
-    return constant + rounding_doubling_high_mul(constant, x + tail)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from common.errors import ModelError
 from converter.codegen.dead_channels import without_dead_channels
-from converter.codegen.lowering import elementwise, reductions, weighted
+from converter.codegen.lowering import elementwise, reductions, tables, weighted
 from converter.codegen.lowering.case import Case, Lowering, UnsupportedError
 from converter.graph import Graph
 from converter.memory import EngineNeeds
@@ -20,10 +20,14 @@ LOWERINGS: dict[str, Lowering] = {
     "MEAN": reductions.MEAN,
     "PAD": reductions.PAD,
     "QUANTIZE": elementwise.QUANTIZE,
-    "RELU": elementwise.RELU,
-    "RELU6": elementwise.RELU6,
+    "HARD_SWISH": tables.HARD_SWISH,
+    "LEAKY_RELU": tables.LEAKY_RELU,
+    "LOGISTIC": tables.LOGISTIC,
+    "RELU": tables.RELU,
+    "RELU6": tables.RELU6,
     "RESHAPE": elementwise.RESHAPE,
     "SOFTMAX": reductions.SOFTMAX,
+    "TANH": tables.TANH,
 }
 
 

@@ -1,4 +1,4 @@
-// Operators that work on one element at a time: ADD, QUANTIZE, DEQUANTIZE, RELU, RELU6.
+// Operators that work on one element at a time: ADD, QUANTIZE, DEQUANTIZE.
 #pragma once
 
 #include <cmath>
@@ -39,17 +39,6 @@ inline void add(const AddShape& shape, const Addend& left, const Addend& right, 
       }
     }
   }
-}
-
-// int8 to int8 with another scale, zero point or range: QUANTIZE and RELU.
-inline void rescale(int count, int32_t zero_point, Scale scale, const Output& range,
-                    const int8_t* input, int8_t* output) {
-  for (int i = 0; i < count; ++i) output[i] = requantize(input[i] - zero_point, scale, range);
-}
-
-// int8 to int8 within bounds: RELU6.
-inline void clamp_all(int count, int32_t low, int32_t high, const int8_t* input, int8_t* output) {
-  for (int i = 0; i < count; ++i) output[i] = static_cast<int8_t>(clamp(input[i], low, high));
 }
 
 // Values are rounded to nearest, ties away from zero, and saturate; NaN gives the lowest value.

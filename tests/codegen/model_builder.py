@@ -65,7 +65,12 @@ class ModelBuilder:
         return self.inputs[-1]
 
     def operator(
-        self, kind: str, inputs: Sequence[int], output: int, options: Any = None, options_name: str = ""
+        self,
+        kind: str,
+        inputs: Sequence[int],
+        output: int | Sequence[int],
+        options: Any = None,
+        options_name: str = "",
     ) -> int:
         code = getattr(schema.BuiltinOperator, kind)
         if code not in self._codes:
@@ -73,12 +78,13 @@ class ModelBuilder:
         operator = schema.OperatorT()
         operator.opcodeIndex = self._codes.index(code)
         operator.inputs = list(inputs)
-        operator.outputs = [output]
+        outputs = [output] if isinstance(output, int) else list(output)
+        operator.outputs = outputs
         if options is not None:
             operator.builtinOptionsType = getattr(schema.BuiltinOptions, options_name)
             operator.builtinOptions = options
         self._operators.append(operator)
-        return output
+        return outputs[0]
 
     def _weighted(self, kind: str, options: Any, given: tuple[Any, ...], output: int, *, axis: int) -> int:
         data, weights, bias, weight_scale = given
@@ -186,6 +192,21 @@ class ModelBuilder:
         options = schema.SoftmaxOptionsT()
         options.beta = beta
         return self.operator("SOFTMAX", [data], output, options, "SoftmaxOptions")
+
+    def with_options(
+        self, kind: str, inputs: Sequence[int], output: int | Sequence[int], table: str, **fields: Any
+    ) -> int:
+        """An operator with the options `table` of the schema, whose `fields` are set."""
+        options = getattr(schema, f"{table}T")()
+        for name, value in fields.items():
+            assert hasattr(options, name)
+            setattr(options, name, value)
+        return self.operator(kind, inputs, output, options, table)
+
+    def constant(self, values: npt.ArrayLike, dtype: str = "int32", scale: float | None = None) -> int:
+        """A constant that holds `values`."""
+        data = np.asarray(values, dtype=dtype)
+        return self.tensor(data.shape, dtype, scale, data=data)
 
     def unary(self, kind: str, data: int, output: int) -> int:
         return self.operator(kind, [data], output)

@@ -1,10 +1,11 @@
-"""ADD, QUANTIZE, DEQUANTIZE, RELU, RELU6, RESHAPE."""
+"""ADD, QUANTIZE, DEQUANTIZE, RESHAPE."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from converter.codegen.arithmetic import INT8_MAX, INT8_MIN, Range, output_range, quantize_scale
+from converter.codegen.arithmetic import output_range, quantize_scale
+from converter.codegen.lowering import tables
 from converter.codegen.lowering.case import (
     Case,
     LayerCode,
@@ -95,27 +96,17 @@ def _add_in_place(case: Case) -> tuple[int, ...]:
 
 
 def _check_quantize(case: Case) -> None:
-    data, output = case.input(0), case.output
-    require_activation(data, output)
-    require_int8(output)
-    if data.dtype != np.float32:
-        require_int8(data)
-
-
-def _rescale(case: Case, names: Names, bounds: Range) -> LayerCode:
-    data, output = case.input(0), case.output
-    scale = quantize_scale(data.scale / output.scale)
-    call = (
-        f"kernels::rescale({output.elements}, {data.zero_point}, {cpp_scale(scale)}, {cpp_range(bounds)}, "
-        f"{names.inputs[0]}, {names.output});"
-    )
-    return LayerCode(_HEADERS, (call,))
+    if case.input(0).dtype != np.float32:
+        tables.REQUANTIZE.check(case)
+        return
+    require_activation(case.input(0), case.output)
+    require_int8(case.output)
 
 
 def _emit_quantize(case: Case, names: Names) -> LayerCode:
     data, output = case.input(0), case.output
     if data.dtype != np.float32:
-        return _rescale(case, names, output_range(output))
+        return tables.REQUANTIZE.emit(case, names)
     call = (
         f"kernels::quantize({output.elements}, {_cpp_float(output.scale)}, {output.zero_point}, "
         f"{names.inputs[0]}, {names.output});"
@@ -143,27 +134,6 @@ def _cpp_float(value: float) -> str:
     return float(np.float32(value)).hex() + "f"
 
 
-def _check_unary(case: Case) -> None:
-    require_activation(case.input(0), case.output)
-    require_int8(case.input(0), case.output)
-
-
-def _emit_relu(case: Case, names: Names) -> LayerCode:
-    zero_point = case.output.zero_point
-    return _rescale(case, names, Range(zero_point, max(zero_point, INT8_MIN), INT8_MAX))
-
-
-def _emit_relu6(case: Case, names: Names) -> LayerCode:
-    data = case.input(0)
-    # TFLite clamps the input's own steps, whatever the output's quantization says.
-    six = data.zero_point + int(np.floor(np.float32(6.0) / np.float32(data.scale) + 0.5))
-    call = (
-        f"kernels::clamp_all({data.elements}, {data.zero_point}, {min(six, INT8_MAX)}, {names.inputs[0]}, "
-        f"{names.output});"
-    )
-    return LayerCode(_HEADERS, (call,))
-
-
 def _check_reshape(case: Case) -> None:
     data, output = case.input(0), case.output
     require_activation(data, output)
@@ -174,10 +144,6 @@ def _emit_nothing(case: Case, names: Names) -> LayerCode:  # noqa: ARG001 (one s
     return LayerCode((), ())
 
 
-def _first(case: Case) -> tuple[int, ...]:  # noqa: ARG001 (one signature for all)
-    return (0,)
-
-
 def _first_if_int8(case: Case) -> tuple[int, ...]:
     return (0,) if case.input(0).dtype == case.output.dtype else ()
 
@@ -185,6 +151,4 @@ def _first_if_int8(case: Case) -> tuple[int, ...]:
 ADD = Lowering(_check_add, _emit_add, in_place=_add_in_place)
 QUANTIZE = Lowering(_check_quantize, _emit_quantize, in_place=_first_if_int8)
 DEQUANTIZE = Lowering(_check_dequantize, _emit_dequantize)
-RELU = Lowering(_check_unary, _emit_relu, in_place=_first)
-RELU6 = Lowering(_check_unary, _emit_relu6, in_place=_first)
 RESHAPE = Lowering(_check_reshape, _emit_nothing, alias=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from converter.codegen.arithmetic import Scale, output_range, quantize_scale, softmax_table
+from converter.codegen.arithmetic import Scale, output_range, quantize_scale
 from converter.codegen.lowering.case import (
     Array,
     Case,
@@ -22,6 +22,7 @@ from converter.codegen.lowering.case import (
     require_int8,
 )
 from converter.codegen.lowering.geometry import Window
+from converter.codegen.transcendental import softmax_table
 from converter.graph import PoolOptions, SoftmaxOptions
 
 # Beyond that the sum of the exponentials leaves its fixed-point format.
