@@ -59,4 +59,4 @@ def read_idx(path: Path, axes: int) -> npt.NDArray[np.uint8]:
     expected = header + int(np.prod(shape, dtype=object))
     if len(data) != expected:
         raise ConfigError(f"{path}: damaged: {len(data)} bytes, but its header says {expected}")
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape).copy()
