@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.graph import AxisOptions, BlockOptions, StridedSliceOptions
-from converter.shape_case import MismatchError, Shape, ShapeCase, axis_of, integer_list, of_rank
+from converter.shape_case import MismatchError, Shape, ShapeCase, axis_of, integer_list, integers, of_rank
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _strided_slice(case: ShapeCase) -> Movement:
         else:
             start = None if options.begin_mask >> axis & 1 else begin
             ranges.append(slice(start, None if options.end_mask >> axis & 1 else end, stride))
-    return _gather(case, 0, lambda view: [view[tuple(ranges)]])
+    return _gather(case, 0, lambda view: [view[(*ranges, ...)]])
 
 
 def _split(case: ShapeCase) -> Movement:
@@ -181,6 +181,11 @@ def _concatenation(case: ShapeCase) -> Movement:
     return _scatter(case, joined, lambda view: np.split(view, np.cumsum(sizes)[:-1], axis))
 
 
+def _along(view: _View, axis: int) -> list[_View]:
+    first = np.moveaxis(view, axis, 0)
+    return [first[index, ...] for index in range(len(first))]
+
+
 def _pack(case: ShapeCase) -> Movement:
     assert isinstance(case.options, AxisOptions)
     shapes = [tensor.shape for tensor in case.inputs]
@@ -188,7 +193,7 @@ def _pack(case: ShapeCase) -> Movement:
     if len(set(shapes)) != 1:
         raise MismatchError(f"packs {[list(shape) for shape in shapes]}")
     packed = (*shapes[0][:axis], len(shapes), *shapes[0][axis:])
-    return _scatter(case, packed, lambda view: list(np.moveaxis(view, axis, 0)))
+    return _scatter(case, packed, lambda view: _along(view, axis))
 
 
 def _unpack(case: ShapeCase) -> Movement:
@@ -197,7 +202,18 @@ def _unpack(case: ShapeCase) -> Movement:
     axis = axis_of(case.options.axis, len(shape))
     if shape[axis] != len(case.outputs):
         raise MismatchError(f"unpacks {shape[axis]} into {len(case.outputs)} outputs")
-    return _gather(case, 0, lambda view: list(np.moveaxis(view, axis, 0)))
+    return _gather(case, 0, lambda view: _along(view, axis))
+
+
+def _pad(case: ShapeCase) -> Movement:
+    shape, margins = case.input(0).shape, integers(case.input(1), "paddings")
+    if margins.shape != (len(shape), 2) or (margins < 0).any():
+        raise MismatchError(f"has paddings {margins.tolist()} for {len(shape)} dimensions")
+    padded = tuple(size + int(sum(margin)) for size, margin in zip(shape, margins, strict=True))
+    inside = tuple(
+        slice(int(before), int(before) + size) for (before, _), size in zip(margins, shape, strict=True)
+    )
+    return _scatter(case, padded, lambda view: [view[inside]])
 
 
 def _space_to_depth(case: ShapeCase) -> Movement:
@@ -228,6 +244,8 @@ _KINDS: dict[str, tuple[int | None, Callable[[ShapeCase], Movement]]] = {
     "CONCATENATION": (None, _concatenation),
     "DEPTH_TO_SPACE": (1, _depth_to_space),
     "PACK": (None, _pack),
+    "PAD": (2, _pad),
+    "PADV2": (3, _pad),
     "SLICE": (3, _slice),
     "SPACE_TO_DEPTH": (1, _space_to_depth),
     "SPLIT": (2, _split),

@@ -24,7 +24,7 @@ from converter.graph import (
     TransposeConvOptions,
 )
 from converter.movement import MOVEMENTS, movement
-from converter.shape_case import MismatchError, Shape, ShapeCase, axis_of, integer_list, integers, of_rank
+from converter.shape_case import MismatchError, Shape, ShapeCase, axis_of, integer_list, of_rank
 
 Window = Conv2DOptions | DepthwiseConv2DOptions | PoolOptions
 
@@ -212,13 +212,6 @@ def _reduce(case: ShapeCase) -> Shape:
     return tuple(size for i, size in enumerate(shape) if i not in axes)
 
 
-def _pad(case: ShapeCase) -> Shape:
-    shape, margins = case.input(0).shape, integers(case.input(1), "paddings")
-    if margins.shape != (len(shape), 2) or (margins < 0).any():
-        raise MismatchError(f"has paddings {margins.tolist()} for {len(shape)} dimensions")
-    return tuple(size + int(sum(margin)) for size, margin in zip(shape, margins, strict=True))
-
-
 _Rule = tuple[int, int, Callable[[ShapeCase], Shape]]
 _ELEMENTWISE: _Rule = (1, 1, _elementwise)
 _BROADCAST: _Rule = (2, 2, _broadcast)
@@ -245,8 +238,6 @@ _RULES: dict[str, _Rule] = {
     "REDUCE_MIN": (2, 2, _reduce),
     "ARG_MAX": (2, 2, _arg),
     "ARG_MIN": (2, 2, _arg),
-    "PAD": (2, 2, _pad),
-    "PADV2": (3, 3, _pad),
     "RESHAPE": (1, 2, _reshape),
     "SQUEEZE": (1, 1, _change_units),
     "EXPAND_DIMS": (2, 2, _change_units),

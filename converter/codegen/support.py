@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from common.errors import ModelError
 from converter.codegen.dead_channels import without_dead_channels
-from converter.codegen.lowering import elementwise, reductions, tables, weighted
+from converter.codegen.lowering import elementwise, movement, reductions, tables, weighted
 from converter.codegen.lowering.case import Case, Lowering, UnsupportedError
 from converter.graph import Graph
 from converter.memory import EngineNeeds
@@ -12,22 +12,35 @@ from converter.memory import EngineNeeds
 LOWERINGS: dict[str, Lowering] = {
     "ADD": elementwise.ADD,
     "AVERAGE_POOL_2D": reductions.AVERAGE_POOL_2D,
+    "CONCATENATION": movement.MOVEMENT,
     "CONV_2D": weighted.CONVOLUTION,
     "DEPTHWISE_CONV_2D": weighted.CONVOLUTION,
+    "DEPTH_TO_SPACE": movement.MOVEMENT,
     "DEQUANTIZE": elementwise.DEQUANTIZE,
+    "EXPAND_DIMS": elementwise.RESHAPE,
     "FULLY_CONNECTED": weighted.CONVOLUTION,
-    "MAX_POOL_2D": reductions.MAX_POOL_2D,
-    "MEAN": reductions.MEAN,
-    "PAD": reductions.PAD,
-    "QUANTIZE": elementwise.QUANTIZE,
     "HARD_SWISH": tables.HARD_SWISH,
     "LEAKY_RELU": tables.LEAKY_RELU,
     "LOGISTIC": tables.LOGISTIC,
+    "MAX_POOL_2D": reductions.MAX_POOL_2D,
+    "MEAN": reductions.MEAN,
+    "PACK": movement.MOVEMENT,
+    "PAD": movement.PAD,
+    "PADV2": movement.PAD,
+    "QUANTIZE": elementwise.QUANTIZE,
     "RELU": tables.RELU,
     "RELU6": tables.RELU6,
     "RESHAPE": elementwise.RESHAPE,
+    "SLICE": movement.MOVEMENT,
     "SOFTMAX": reductions.SOFTMAX,
+    "SPACE_TO_DEPTH": movement.MOVEMENT,
+    "SPLIT": movement.MOVEMENT,
+    "SPLIT_V": movement.MOVEMENT,
+    "SQUEEZE": elementwise.RESHAPE,
+    "STRIDED_SLICE": movement.MOVEMENT,
     "TANH": tables.TANH,
+    "TRANSPOSE": movement.MOVEMENT,
+    "UNPACK": movement.MOVEMENT,
 }
 
 

@@ -55,6 +55,9 @@ class ModelBuilder:
         self._tensors.append(tensor)
         return len(self._tensors) - 1
 
+    def shape_of(self, tensor: int) -> list[int]:
+        return list(self._tensors[tensor].shape)
+
     def scale_of(self, tensor: int) -> float:
         return float(self._tensors[tensor].quantization.scale[0])
 
@@ -194,7 +197,7 @@ class ModelBuilder:
         return self.operator("SOFTMAX", [data], output, options, "SoftmaxOptions")
 
     def with_options(
-        self, kind: str, inputs: Sequence[int], output: int | Sequence[int], table: str, **fields: Any
+        self, kind: str, inputs: Sequence[int], output: int | Sequence[int], table: str, **fields: float
     ) -> int:
         """An operator with the options `table` of the schema, whose `fields` are set."""
         options = getattr(schema, f"{table}T")()

@@ -1,4 +1,4 @@
-"""AVERAGE_POOL_2D, MAX_POOL_2D, MEAN, PAD and SOFTMAX."""
+"""AVERAGE_POOL_2D, MAX_POOL_2D, MEAN and SOFTMAX."""
 
 from __future__ import annotations
 
@@ -109,24 +109,6 @@ def _emit_mean(case: Case, names: Names) -> LayerCode:
     return LayerCode(("kernels/mean.h",), (call,))
 
 
-def _check_pad(case: Case) -> None:
-    _check_unary(case)
-    require(len(case.output.shape) <= 4, "has more than 4 dimensions")
-    require(case.input(1).data is not None, "has paddings that are not a constant")
-    require(_same_steps(case), "has input and output of different quantization")
-
-
-def _emit_pad(case: Case, names: Names) -> LayerCode:
-    data, margins, output = case.input(0), case.input(1), case.output
-    assert margins.data is not None
-    missing = 4 - len(data.shape)
-    before = [0] * missing + [int(margin[0]) for margin in margins.data]
-    shapes = [(1,) * missing + tensor.shape for tensor in (data, output)]
-    shape = braces(braces(*shapes[0]), braces(*before), braces(*shapes[1]))
-    call = f"kernels::pad({shape}, {output.zero_point}, {names.inputs[0]}, {names.output});"
-    return LayerCode(("kernels/pad.h",), (call,))
-
-
 def _check_softmax(case: Case) -> None:
     _check_unary(case)
     output = case.output
@@ -157,5 +139,4 @@ def _first(case: Case) -> tuple[int, ...]:  # noqa: ARG001 (one signature for al
 AVERAGE_POOL_2D = Lowering(_check_pool, _emit_pool(average=True))
 MAX_POOL_2D = Lowering(_check_pool, _emit_pool(average=False))
 MEAN = Lowering(_check_mean, _emit_mean)
-PAD = Lowering(_check_pad, _emit_pad)
 SOFTMAX = Lowering(_check_softmax, _emit_softmax, in_place=_first)
