@@ -98,9 +98,11 @@ class TrainConfig(Section):
     """The recipe: SGD with Nesterov momentum, linear warm-up per step, cosine to 0.
 
     `epochs` includes `warmup_epochs`. `images_per_epoch` makes epochs of another length than the training
-    set's: its images come once more in a new order, or not all in each epoch. `threads` None leaves
-    PyTorch's own number. A checkpoint is written every `checkpoint_every` epochs, the network evaluated
-    every `evaluate_every`; the last epoch always is.
+    set's: its images come once more in a new order, or not all in each epoch. A checkpoint is written every
+    `checkpoint_every` epochs, the network evaluated every `evaluate_every`; the last epoch always is.
+
+    `workers` threads share each batch, which is normalised in as many parts; each uses `threads` threads
+    inside of operators (None: PyTorch's own number). Small networks train fastest with workers of 1 thread.
     """
 
     method: str = "plain"
@@ -115,6 +117,7 @@ class TrainConfig(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     seed: Annotated[int, Field(ge=0)] = 0
     device: Literal["cpu", "cuda"] = "cpu"
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
     threads: PositiveInt | None = None
     checkpoint_every: PositiveInt = 1
     evaluate_every: PositiveInt = 1
@@ -124,4 +127,12 @@ class TrainConfig(Section):
     def _warms_up_in_time(self) -> Self:
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs {self.warmup_epochs} must be less than epochs {self.epochs}")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_can_be_normalised(self) -> Self:
+        if self.batch_size % self.workers or self.batch_size < 2 * self.workers:
+            raise ValueError(
+                f"batch_size {self.batch_size} must give {self.workers} workers equally many images, 2 or more"
+            )
         return self

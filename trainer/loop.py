@@ -28,7 +28,7 @@ from trainer.checkpoint import (
 )
 from trainer.config import DataConfig, ModelConfig, TrainConfig
 from trainer.data import Dataset, load_dataset
-from trainer.data.batches import Batch, TrainingBatches
+from trainer.data.batches import TrainingBatches
 from trainer.evaluate import accuracy
 from trainer.history import EpochRow, History
 from trainer.methods import METHODS, BatchLoss, MethodContext
@@ -37,6 +37,7 @@ from trainer.models.initialise import initialise
 from trainer.optim import learning_rate, make_optimizer, set_learning_rate
 from trainer.progress import Progress, make_progress
 from trainer.seeds import derive_seed
+from trainer.workers import Workers
 
 _log = logging.getLogger(__name__)
 
@@ -128,9 +129,12 @@ class _Training:
         epochs, done = self.config.epochs, len(rows)
         history = History(self.folder, rows)
         try:
-            with make_progress(epochs, self.batches.steps, done, show_progress) as progress:
+            with (
+                Workers(self.method, self.config.workers) as workers,
+                make_progress(epochs, self.batches.steps, done, show_progress) as progress,
+            ):
                 for epoch in range(done, epochs):
-                    row = self._epoch(epoch, progress)
+                    row = self._epoch(epoch, workers, progress)
                     if (epoch + 1) % self.config.checkpoint_every == 0 or epoch + 1 == epochs:
                         state = TrainingState(epoch + 1, [*history.rows, row], self.settings)
                         save_state(self.folder, state, self.method.network, self.optimizer)
@@ -150,19 +154,23 @@ class _Training:
         _log.info("resuming after epoch %d of %d", state.epoch, self.config.epochs)
         return state.rows
 
-    def _epoch(self, epoch: int, progress: Progress) -> EpochRow:
+    def _epoch(self, epoch: int, workers: Workers, progress: Progress) -> EpochRow:
         start = time.monotonic()
         self.method.network.train()
         self.method.start_epoch(epoch, self.optimizer)
+        workers.start_epoch()
         loss = torch.zeros((), device=self.config.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.config.device)
         step = epoch * self.batches.steps
         rate = 0.0
         for batch in self.batches.epoch(epoch):
+            torch.manual_seed(derive_seed(self.config.seed, "step", step))
             rate = learning_rate(self.config, step, self.batches.steps)
-            batch_loss, batch_correct = self._step(batch, epoch, step, rate)
-            loss += batch_loss
-            correct += batch_correct
+            set_learning_rate(self.optimizer, rate)
+            result = workers.backward(batch, self._loss, epoch, step)
+            self.optimizer.step()
+            loss += result.loss
+            correct += (result.logits.argmax(1) == batch.labels).sum()
             step += 1
             progress.step()
         mean_loss = float(loss) / self.batches.steps
@@ -184,17 +192,14 @@ class _Training:
             seconds=time.monotonic() - start,
         )
 
-    def _step(self, batch: Batch, epoch: int, step: int, rate: float) -> tuple[Tensor, Tensor]:
-        torch.manual_seed(derive_seed(self.config.seed, "step", step))
-        set_learning_rate(self.optimizer, rate)
-        self.optimizer.zero_grad()
-        result = self.method.backward(batch.images, self._loss(batch.labels), epoch, step)
-        self.optimizer.step()
-        return result.loss, (result.logits.argmax(1) == batch.labels).sum()
-
     def _loss(self, labels: Tensor) -> BatchLoss:
-        smoothing = self.config.label_smoothing
-        return lambda logits: functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+        """The share of a batch's mean loss that images with these labels have."""
+        smoothing, size = self.config.label_smoothing, self.config.batch_size
+
+        def loss(logits: Tensor) -> Tensor:
+            return functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="sum") / size
+
+        return loss
 
     def _tiny_network(self) -> nn.Module:
         return self.method.tiny_network(self.batches.calibration(self.method.calibration_images))

@@ -22,7 +22,12 @@ NETAUG = NetAugConfig(width=(1.0, 1.8, 2.6), expand=(1.0, 1.6, 2.2), calibration
 DATA = DataConfig(name="digits", crop_padding=1, train_limit=512)
 TRAIN = TrainConfig(epochs=4, batch_size=64, threads=1, learning_rate=0.2, netaug=NETAUG)
 LONG_TRAIN = TRAIN.model_copy(
-    update={"method": "netaug", "epochs": 6, "netaug": NETAUG.model_copy(update={"width": (1.0, 1.8)})}
+    update={
+        "method": "netaug",
+        "epochs": 6,
+        "workers": 2,
+        "netaug": NETAUG.model_copy(update={"width": (1.0, 1.8)}),
+    }
 )
 
 

@@ -28,7 +28,8 @@ class Method(Protocol):
     """A way to train a tiny network, possibly inside a larger one.
 
     All randomness must come from `trainer.seeds.derive_seed`, or from torch's global generator, which the
-    loop seeds before every step: then a resumed run equals an uninterrupted one.
+    loop seeds before every step: then a resumed run equals an uninterrupted one. (The generator serves a
+    single worker only: with more, the order of their draws is open.) `trainer.workers` copies the method.
     """
 
     @property
@@ -43,7 +44,7 @@ class Method(Protocol):
         """Change the network or its optimizer before epoch `epoch`, counted from 0."""
 
     def backward(self, images: Tensor, loss: BatchLoss, epoch: int, step: int) -> StepResult:
-        """Add the gradients of one batch, float [N, C, H, W]; `step` counts from 0 over all epochs."""
+        """Add the gradients of images, float [N, C, H, W]; `step` counts from 0 over all epochs."""
 
     def tiny_network(self, batches: Iterable[Tensor]) -> nn.Module:
         """Give a network of the plain architecture in eval mode, independent of the one in training.
