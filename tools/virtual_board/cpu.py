@@ -89,18 +89,33 @@ class Cpu:
         self.unicorn.hook_add(const.UC_HOOK_INSN_INVALID, self._on_invalid_instruction)
 
     def _add_native_hook(self, kind: int, callback: int, begin: int = 1, end: int = 0) -> None:
+        self.add_native_hook(kind, callback, self.memory.address, begin, end)
+
+    def add_native_hook(self, kind: int, callback: int, data: int, begin: int = 1, end: int = 0) -> int:
+        """Add a callback by its host address, with `data` as its last argument; return the hook's number."""
         handle = ctypes.c_size_t()
         status = uclib.uc_hook_add(
             self.unicorn._uch,  # the bindings offer no other way to pass a callback that is not Python
             ctypes.byref(handle),
             kind,
             ctypes.c_void_p(callback),
-            ctypes.c_void_p(self.memory.address),
+            ctypes.c_void_p(data),
             ctypes.c_uint64(begin),
             ctypes.c_uint64(end),
         )
         if status != const.UC_ERR_OK:
             raise UcError(status)
+        return handle.value
+
+    def remove_native_hook(self, hook: int) -> None:
+        """Remove a hook that `add_native_hook` added."""
+        status = uclib.uc_hook_del(self.unicorn._uch, ctypes.c_size_t(hook))
+        if status != const.UC_ERR_OK:
+            raise UcError(status)
+
+    def translate_anew(self) -> None:
+        """Make the next run translate all code anew, which hooks of memory accesses need to take effect."""
+        self._translation_is_stale = True
 
     def _on_interrupt(self, unicorn: Uc, number: int, _data: Any) -> None:
         self._interrupt = number

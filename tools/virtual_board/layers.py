@@ -11,10 +11,11 @@ from unicorn.unicorn_const import UC_HOOK_BLOCK
 
 from tools.virtual_board.chip import Chip
 from tools.virtual_board.cpu import LR
-from tools.virtual_board.cycles import estimate_cycles
+from tools.virtual_board.cycles import estimate
 from tools.virtual_board.image import Image
 from tools.virtual_board.memory import BlockCount
 from tools.virtual_board.snapshot import LayerCounts
+from tools.virtual_board.trace import Events, Trace
 
 LAYER_FUNCTION = re.compile(r"layer_(\d+)_")
 
@@ -34,11 +35,14 @@ class LayerCounter:
         }
         self._hooks: dict[int, int] = {}
         self._counted: dict[int, Counter[tuple[int, int, int]]] = {}
+        self._events: dict[int, Events] = {}
         self._running: int | None = None
+        self._trace = Trace(chip.cpu, chip.board)
 
     def start(self) -> None:
         """Count from now on."""
         self.stop()
+        self._trace.start()
         for address in self._entries:
             self._watch(address)
         self._chip.cpu.unicorn.ctl_flush_tb()  # hooks are called in code translated from now on
@@ -47,8 +51,9 @@ class LayerCounter:
         """Return what was counted by layer, and watch no longer."""
         for hook in self._hooks.values():
             self._chip.cpu.unicorn.hook_del(hook)
-        counted = {index: self._result(hits) for index, hits in sorted(self._counted.items())}
-        self._hooks, self._counted, self._running = {}, {}, None
+        self._trace.stop()
+        counted = {index: self._result(index) for index in sorted(self._counted)}
+        self._hooks, self._counted, self._events, self._running = {}, {}, {}, None
         return counted
 
     def _watch(self, address: int) -> None:
@@ -63,6 +68,7 @@ class LayerCounter:
         if (index := self._entries.get(address)) is not None:
             self._watch(self._chip.cpu.read(LR) & ~1)
             memory.reset_counts()
+            self._trace.take()
             self._running = index
             hits = self._counted.setdefault(index, Counter())
             hits[address, size, memory.count_instructions(address, address + size)] += 1
@@ -71,12 +77,15 @@ class LayerCounter:
             for block in memory.block_counts():
                 if block.address != address:
                     hits[block.address, block.size, block.instructions] += block.hits
+            self._events[self._running] = self._events.get(self._running, Events()).plus(self._trace.take())
             self._running = None
 
-    def _result(self, hits: Counter[tuple[int, int, int]]) -> LayerCounts:
-        blocks = [BlockCount(*block, number) for block, number in sorted(hits.items())]
+    def _result(self, index: int) -> LayerCounts:
+        blocks = [BlockCount(*block, number) for block, number in sorted(self._counted[index].items())]
+        cycles = estimate(self._chip.memory, blocks, self._events.get(index))
         return LayerCounts(
             instructions=sum(block.instructions * block.hits for block in blocks),
-            cycles_estimate=estimate_cycles(self._chip.memory, blocks),
+            cycles_estimate=cycles.total,
+            cycles=cycles,
             blocks=blocks,
         )

@@ -42,11 +42,34 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class CycleEstimate:
+    """Where the estimated cycles go.
+
+    issue: what the two issue slots allow, with nothing to wait for. operands: waiting for results of loads,
+    multiplications and the like. branches: those mispredicted. code, constants: lines that the caches take
+    from flash. data: all that caching RAM costs, and unaligned loads.
+    """
+
+    issue: int = 0
+    operands: int = 0
+    branches: int = 0
+    code: int = 0
+    constants: int = 0
+    data: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.issue + self.operands + self.branches + self.code + self.constants + self.data
+
+
+@dataclass(frozen=True)
 class LayerCounts:
-    """What a layer's function executed, with all that it called."""
+    """What a layer's function executed, with all that it called; cycles_estimate is the sum of cycles."""
 
     instructions: int
     cycles_estimate: int
+    cycles: CycleEstimate
     blocks: list[BlockCount]
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,16 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 from common.files import write_bytes
 
-_SOURCES = ("layout.py", "affine.py", "decode.py", "analysis.py", "callbacks.py", "jit.py")
-_CALLBACKS = ("on_block", "on_division", "on_refused_access", "on_uart_read")
+_SOURCES = ("layout", "affine", "decode", "analysis", "callbacks", "jit", "trace_layout", "tracing")
+# The callbacks, and the modules that they are in.
+_CALLBACKS = {
+    "on_block": "callbacks",
+    "on_division": "callbacks",
+    "on_refused_access": "callbacks",
+    "on_uart_read": "callbacks",
+    "on_traced_block": "tracing",
+    "on_traced_access": "tracing",
+}
 _ENTRY_PREFIX = "cfunc."
 # Called on error paths that Numba adds and that our callbacks never take.
 _UNUSED_SYMBOLS = (
@@ -60,6 +69,8 @@ class NativeCallbacks:
     on_division: int
     on_refused_access: int
     on_uart_read: int
+    on_traced_block: int
+    on_traced_access: int
     engine: Any
 
 
@@ -74,7 +85,7 @@ def _fingerprint() -> str:
     """Hash of all that the machine code depends on."""
     digest = hashlib.sha256()
     for name in _SOURCES:
-        digest.update((Path(__file__).parent / name).read_bytes())
+        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
     versions = (version("numba"), version("llvmlite"), version("unicorn"), *sys.version_info[:2])
     digest.update(repr((versions, llvm.get_default_triple(), _host_features())).encode())
     return digest.hexdigest()[:16]
@@ -92,11 +103,10 @@ def _machine() -> Any:
 
 def _compile() -> bytes:
     """Compile the callbacks; each keeps its own name in the object file."""
-    from tools.virtual_board.native import callbacks
-
     whole = llvm.parse_assembly("")
-    for name in _CALLBACKS:
-        module = llvm.parse_assembly(getattr(callbacks, name).inspect_llvm())
+    for name, source in _CALLBACKS.items():
+        compiled = getattr(import_module(f"tools.virtual_board.native.{source}"), name)
+        module = llvm.parse_assembly(compiled.inspect_llvm())
         next(f for f in module.functions if f.name.startswith(_ENTRY_PREFIX)).name = name
         whole.link_in(module)
     called = {f.name for f in whole.functions if f.is_declaration and not f.name.startswith("llvm.")}
