@@ -134,7 +134,7 @@ def regression(result: BenchResult, baseline: AcceptedModel) -> str | None:
     )
     culprits = [_rise(*rise[1:]) for rise in reversed(rises[-_CULPRITS_NAMED:]) if rise[0] > 0]
     whole = _change(baseline.instructions, result.instructions)
-    return f"{result.model}: {whole}; {'; '.join(culprits) or 'no layer'} rose most"
+    return f"{result.model}: {whole}; {'; '.join(culprits) or 'no layer rose'}"
 
 
 def _rise(index: int, layer: BenchLayer, before: int) -> str:

@@ -1,0 +1,1 @@
+"""The project's figures beside other runtimes', and what makes them anew."""
