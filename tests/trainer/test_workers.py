@@ -83,5 +83,5 @@ def test_an_error_in_a_thread_is_raised():
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(10, 3), (4, 4)])
 def test_parts_must_be_equal_and_large_enough_to_be_normalised(batch_size, workers):
-    with pytest.raises(ValueError, match="equally many images, 2 or more"):
+    with pytest.raises(ValueError, match="must be a multiple of workers"):
         TrainConfig(batch_size=batch_size, workers=workers)
