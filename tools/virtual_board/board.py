@@ -14,7 +14,7 @@ from tools.virtual_board import faults
 from tools.virtual_board.chip import Chip
 from tools.virtual_board.cpu import GENERAL, LR, PC, SP, Event, Stop
 from tools.virtual_board.cycles import estimate_cycles
-from tools.virtual_board.diagnosis import EXCEPTION_RETURN, SUPERVISOR_CALL, Diagnosis, diagnose
+from tools.virtual_board.diagnosis import EXCEPTION_RETURN, SUPERVISOR_CALL, Diagnosis, diagnose, is_aligned
 from tools.virtual_board.exceptions import LockupError, ReturnFaultError
 from tools.virtual_board.faults import FaultKind, FaultReport
 from tools.virtual_board.image import load_image
@@ -129,8 +129,8 @@ class VirtualBoard:
         chip = self.chip
         if stop.event is Event.CHECK and stop.number != at.CHECK_DIVISION:
             replayed = chip.cpu.replay(stop.address)
-            if replayed.event is not Event.LIMIT:  # the block faults before it gets there
-                stop = replayed
+            if replayed.event is not Event.LIMIT or is_aligned(chip, stop):
+                stop = replayed  # the block faults before it gets there, or a word of the stack has changed
         if stop.event is Event.LIMIT:
             return
         if stop.event is Event.WAIT:

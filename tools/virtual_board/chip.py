@@ -45,7 +45,7 @@ class Chip:
         self.reset_requested = False
         self._on_warning = on_warning
         self._divisions_trapped = False
-        self._protected: dict[int, int] = {}
+        self._watched: set[int] = set()  # pages in which something must not be executed
         self._boot = board.flash.aliases[0] if board.flash.aliases else board.flash.origin
         self._build_peripherals()
         self._map_registers()
@@ -130,20 +130,24 @@ class Chip:
             self.cpu.trap_divisions(self.image.divisions())
 
     def _restrict(self, number: int, restriction: Restriction | None) -> None:
+        self.cpu.forget_translations()
         if restriction is None:
             self.memory.restrict(number, 0, 0, 0)
             return
         start, end = restriction.start, restriction.end
         self.memory.restrict(number, start, end, restriction.allowed)
+        if restriction.allowed & at.MPU_EXECUTE:
+            return
         for region in self.board.memory:
             for origin in (region.origin, *region.aliases):
                 first = max(start, origin) & -_PAGE
                 for page in range(first, min(end, origin + region.size), _PAGE):
-                    everything = const.UC_PROT_ALL if region.kind != "flash" else _READ_AND_EXECUTE
-                    before = self._protected.get(page, everything)
-                    self._protected[page] = before & restriction.allowed
-                    if self._protected[page] != before:
-                        self.cpu.protect(page, _PAGE, self._protected[page])
+                    self._watch_execution(page)
+
+    def _watch_execution(self, page: int) -> None:
+        if page not in self._watched:
+            self._watched.add(page)
+            self.cpu.protect(page, _PAGE, self.memory.normal_access(page) & ~const.UC_PROT_EXEC)
 
     # Running.
 
@@ -153,11 +157,6 @@ class Chip:
         self.exceptions.reset()
         for peripheral in self.peripherals:
             peripheral.reset()
-        for page in self._protected:
-            flash = self.board.flash
-            is_flash = any(origin <= page < origin + flash.size for origin in (flash.origin, *flash.aliases))
-            self.cpu.protect(page, _PAGE, _READ_AND_EXECUTE if is_flash else const.UC_PROT_ALL)
-        self._protected = {}
         stack, start = (self.memory.read_word(self._boot + offset) or 0 for offset in (0, 4))
         self.cpu.reset(stack, start)
 
@@ -168,6 +167,3 @@ class Chip:
         state = self.exceptions.state
         if number in state.interrupts_enabled and number not in state.active and self.usart.interrupt:
             state.pending.add(number)
-
-
-_READ_AND_EXECUTE = const.UC_PROT_READ | const.UC_PROT_EXEC

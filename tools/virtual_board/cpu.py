@@ -80,11 +80,17 @@ class Cpu:
         self._interrupt: int | None = None
         self._error: Exception | None = None
         self._translation_is_stale = False
+        self._addresses_are_stale = False
         self._callbacks: list[Any] = []
         self._find_hidden_fields()
         callbacks = load()
         self._add_native_hook(const.UC_HOOK_BLOCK, callbacks.on_block)
-        self._add_native_hook(_INVALID, callbacks.on_refused_access)
+        for begin, end in (*memory.outside_ram(), (at.SHADOW, 2 * at.SHADOW - 1)):
+            # A hook that includes RAM would make all stores slow.
+            self._add_native_hook(_INVALID, callbacks.on_refused_access, begin, end)
+        self.unicorn.ctl_set_tlb_mode(const.UC_TLB_VIRTUAL)
+        self._add_native_hook(const.UC_HOOK_TLB_FILL, callbacks.on_translation)
+        self._map_natively(at.SHADOW, at.SHADOW, callbacks.on_shadow_read, callbacks.on_shadow_write)
         self.unicorn.hook_add(const.UC_HOOK_INTR, self._on_interrupt)
         self.unicorn.hook_add(const.UC_HOOK_INSN_INVALID, self._on_invalid_instruction)
 
@@ -248,25 +254,29 @@ class Cpu:
             except Exception as error:
                 self._note_error(error)
 
-        read_callback: Any = READ_CALLBACK(guarded_read)
-        write_callback = _WRITE_CALLBACK(guarded_write)
-        self._callbacks += [read_callback, write_callback]
+        callbacks = READ_CALLBACK(guarded_read), _WRITE_CALLBACK(guarded_write)
+        self._callbacks += callbacks
+        on_read, on_write = (ctypes.cast(callback, ctypes.c_void_p).value or 0 for callback in callbacks)
         if quick_uart:
             uart_readers[self.memory.address] = lambda offset, size: guarded_read(0, offset, size, 0)
-            read_callback = ctypes.c_void_p(load().on_uart_read)
+            on_read = load().on_uart_read
+        self._map_natively(address, size, on_read, on_write)
+
+    def _map_natively(self, address: int, size: int, read: int, write: int) -> None:
+        """Map registers, with host addresses of C callbacks; every access is asked for first."""
         shared = ctypes.c_void_p(self.memory.address)
         status = uclib.uc_mmio_map(
             self.unicorn._uch,
             ctypes.c_uint64(address),
             ctypes.c_uint64(size),
-            ctypes.cast(read_callback, ctypes.c_void_p),
+            ctypes.c_void_p(read),
             shared,
-            ctypes.cast(write_callback, ctypes.c_void_p),
+            ctypes.c_void_p(write),
             shared,
         )
         if status != const.UC_ERR_OK:
             raise UcError(status)
-        self.protect(address, size, const.UC_PROT_NONE)
+        self.unicorn.mem_protect(address, size, const.UC_PROT_NONE)
 
     def _note_error(self, error: Exception) -> None:
         """Keep an error of our own that came up inside the emulator, to be raised outside."""
@@ -279,8 +289,14 @@ class Cpu:
             raise error
 
     def protect(self, address: int, size: int, allowed: int) -> None:
-        """Refuse kinds of access to whole pages; `allowed` are UC_PROT_* bits."""
+        """Allow kinds of access to whole pages, UC_PROT_* bits; have the callback decide on the others."""
         self.unicorn.mem_protect(address, size, allowed)
+        self._add_native_hook(_INVALID, load().on_refused_access, address, address + size - 1)
+
+    def forget_translations(self) -> None:
+        """Ask for the translation of every address anew, from the next block on."""
+        self._addresses_are_stale = True
+        self.stop()
 
     # Running.
 
@@ -346,6 +362,9 @@ class Cpu:
         if self._translation_is_stale:
             self._translation_is_stale = False
             self.unicorn.ctl_flush_tb()
+        if self._addresses_are_stale:
+            self._addresses_are_stale = False
+            self.unicorn.ctl(const.UC_CTL_TLB_FLUSH, const.UC_CTL_IO_WRITE)
         thumb = 1
         try:
             self.unicorn.emu_start(self.pc | thumb, _NOWHERE, count=count)

@@ -9,7 +9,7 @@ from unicorn import unicorn_const as const
 
 from tools.virtual_board import faults
 from tools.virtual_board.chip import Chip
-from tools.virtual_board.cpu import SP, Event, Stop
+from tools.virtual_board.cpu import GENERAL, LR, PC, SP, Event, Stop
 from tools.virtual_board.faults import FaultKind
 from tools.virtual_board.native import layout as at
 
@@ -61,6 +61,18 @@ def diagnose(chip: Chip, stop: Stop) -> Diagnosis:
         return _fetch(chip, chip.cpu.pc)
     kind, status = (_CHECKS if stop.event is Event.CHECK else _EXCEPTIONS)[stop.number]
     return Diagnosis(kind, status, _instruction(chip))
+
+
+def is_aligned(chip: Chip, stop: Stop) -> bool:
+    """Tell whether an alignment check was mistaken, now that the core stands before the instruction.
+
+    Checks look at the stack as it was before the block; the block may have changed it through a pointer.
+    """
+    if stop.number != at.CHECK_ALIGNMENT:
+        return False
+    code = int.from_bytes(chip.memory.read(stop.address, 2) or b"", "little")
+    base = code & 15 if code >= 0xE800 else code >> 8 & 7
+    return chip.cpu.read((*GENERAL, SP, LR, PC)[base]) % 4 == 0
 
 
 def _instruction(chip: Chip) -> str:

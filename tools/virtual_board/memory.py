@@ -75,9 +75,27 @@ class Memory:
     def map_into(self, unicorn: Uc) -> None:
         """Map the memories into an emulator; flash is read-only."""
         for region, offset in self._regions:
-            access = UC_PROT_READ | UC_PROT_EXEC if region.kind == "flash" else UC_PROT_ALL
+            access = _access(region)
             for origin in (region.origin, *region.aliases):
                 unicorn.mem_map_ptr(origin, region.size, access, self._bytes.ctypes.data + offset)
+
+    def normal_access(self, address: int) -> int:
+        """Return the UC_PROT_* bits of the memory at `address`, 0 outside memory."""
+        for region, _ in self._regions:
+            if any(origin <= address < origin + region.size for origin in (region.origin, *region.aliases)):
+                return _access(region)
+        return 0
+
+    def outside_ram(self) -> list[tuple[int, int]]:
+        """Return the address ranges without data RAM: first and last address of each."""
+        ranges = []
+        start = 0
+        for region in sorted((region for region, _ in self._regions), key=lambda region: region.origin):
+            if region.kind == "ram":
+                if start < region.origin:
+                    ranges.append((start, region.origin - 1))
+                start = region.end
+        return [*ranges, (start, 0xFFFF_FFFF)]
 
     def allow_register(self, address: int) -> None:
         """Let accesses to the 32-bit register at `address` pass."""
@@ -168,6 +186,11 @@ class Memory:
         """Forget how often blocks ran. The total goes on, for the chip's own counter comes from it."""
         self._blocks[:, 0] = 0
         self.words[at.DISPLACED_USED] = 0
+
+
+def _access(region: Region) -> int:
+    access: int = UC_PROT_READ | UC_PROT_EXEC if region.kind == "flash" else UC_PROT_ALL
+    return access
 
 
 def _block_count(address: int, record: int, hits: int) -> BlockCount:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from unicorn import arm_const as arm
 from virtual_firmware import RESULTS, run_assembly, symbol, word
 
 from tools.virtual_board.faults import FaultKind
@@ -86,3 +87,32 @@ def test_a_block_that_begins_inside_an_it_block_is_known_as_such() -> None:
 def test_pushing_and_popping_needs_no_check() -> None:
     board = run_assembly("push {r0-r7, lr}\n vpush {s0-s15}\n vpop {s0-s15}\n pop {r0-r7, lr}\n b halt")
     assert not board.faults
+
+
+def test_a_pointer_that_was_kept_on_the_stack_is_known() -> None:
+    board = run_assembly(
+        "ldr r0, =0x20001002\n push {r0, r1}\n b 1f\n.ltorg\n"
+        "1: ldr r3, [sp]\n adds r3, #4\n ldrd r4, r5, [r3]\n b halt"
+    )
+    [report] = board.faults
+    assert report.kind is FaultKind.UNALIGNED
+    assert report.registers["r3"] == 0x2000_1006
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "str r2, [sp]",
+        "str.w r2, [sp]",
+        "mov r6, sp\n str r2, [r6]",
+        "add r6, sp, #0\n str r2, [r6]",
+        "push {r2}",
+    ],
+)
+def test_a_pointer_on_the_stack_that_has_changed_is_not_mistaken(change: str) -> None:
+    board = run_assembly(
+        "ldr r0, =0x20001002\n ldr r2, =0x20001000\n sub sp, #8\n str r0, [sp]\n b 1f\n.ltorg\n"
+        f"1: {change}\n ldr r3, [sp]\n ldrd r4, r5, [r3]\n movs r7, #77\n b halt"
+    )
+    assert not board.faults
+    assert board.chip.cpu.read(arm.UC_ARM_REG_R7) == 77

@@ -44,6 +44,7 @@ class Core:
         self.unicorn = Uc(UC_ARCH_ARM, UC_MODE_THUMB, arm.UC_CPU_ARM_CORTEX_M7)
         self.unicorn.mem_map(CODE, 0x4000)
         self.unicorn.mem_map(DATA, DATA_BYTES)
+        self.unicorn.mem_write(DATA, random.Random(0).randbytes(DATA_BYTES))
         self.interrupted = False
         self.unicorn.hook_add(UC_HOOK_INTR, self._interrupt)
 
@@ -65,8 +66,11 @@ class Core:
         return None if self.interrupted else [self.unicorn.reg_read(register) for register in REGISTERS]
 
 
-def evaluate(form: int, values: list[int]) -> int:
+def evaluate(form: int, values: list[int], core: Core) -> int:
     total = form >> 32 & 3
+    if form >> 34 & 1:  # a word of the stack
+        address = values[13] + (form >> 35)
+        total += int.from_bytes(core.unicorn.mem_read(address, 4), "little")
     for register, value in enumerate(values):
         total += (form >> 2 * register & 3) * value
     return total & 3
@@ -104,7 +108,7 @@ def _check(decode: ModuleType, core: Core, code: bytes, generator: random.Random
     for register in range(15):
         form = shared[at.SCRATCH + register]
         if register != 13 and form >= 0:
-            assert evaluate(form, values) == after[register] & 3, (code.hex(), register)
+            assert evaluate(form, values, core) == after[register] & 3, (code.hex(), register)
     return True
 
 

@@ -252,6 +252,8 @@ GUARD = """
     ("access", "address"),
     [
         ("movs r0, #8\n{} ldr r1, [r0]", 8),
+        ("mov r0, #0x200\n ldr r1, [r0]\n str r1, [r0]\n movs r0, #8\n{} ldr r1, [r0]", 8),
+        ("mov r0, #0x200\n ldr r1, [r0]\n b 1f\n 1: movs r0, #12\n{} strb r1, [r0]", 12),
         ("movs r0, #0xFC\n{} str r1, [r0]", 0xFC),
         ("ldr r0, =0x20000FFC\n ldr r1, [r0]\n{} str r1, [r0]", 0x2000_0FFC),
     ],
@@ -275,12 +277,32 @@ def test_a_call_through_a_null_pointer_is_caught_by_the_memory_protection_unit()
 
 def test_memory_beside_a_guarded_region_stays_usable() -> None:
     board = run_assembly(
-        f"{GUARD}\n mov r0, #0x100\n movs r1, #42\n str r1, [r0]\n ldr r2, [r0]\n"
-        " ldr r0, =0x20001000\n str r2, [r0]\n b halt",
+        f"{GUARD}\n mov r0, #0x101\n ldr r1, =0x11223344\n str r1, [r0]\n ldrh r2, [r0, #1]\n"
+        " ldr r3, =0x20001000\n str r2, [r3]\n strb r2, [r0, #3]\n ldr r2, [r0]\n str r2, [r3, #4]\n b halt",
         ALL_FAULTS,
     )
     assert not board.faults
-    assert word(board, 0x2000_1000) == 42
+    assert word(board, 0x2000_1000) == 0x2233
+    assert word(board, 0x2000_1004) == 0x3322_3344
+
+
+def test_code_in_ram_runs_and_may_be_written_anew() -> None:
+    add = "ldr r0, =0x20002001\n blx r0\n"
+    put = "ldr r1, =0x20002000\n ldr r2, ={}\n str r2, [r1]\n dsb\n isb\n"
+    board = run_assembly(
+        f"movs r3, #0\n {put.format('0x47703301')} {add} {put.format('0x47703310')} {add}"
+        " ldr r1, =results\n str r3, [r1, #64]\n b halt"
+    )
+    assert not board.faults
+    assert word(board, RESULTS + 64) == 0x11
+
+
+def test_code_in_ram_that_the_memory_protection_unit_forbids_does_not_run() -> None:
+    handler = ".global handler\n.type handler, %function\n.thumb_func\nhandler: b halt\n"
+    never = GUARD.replace("0x16000017", "0x13000017")
+    board = run_assembly(f"{never}\n ldr r0, =0x20000801\n blx r0\n b halt\n.ltorg\n{handler}", ALL_FAULTS)
+    assert fault_of(board).kind is FaultKind.PROTECTED
+    assert fault_of(board).registers["cfsr"] == faults.IACCVIOL
 
 
 def test_the_core_starts_again_after_the_button_is_pressed() -> None:

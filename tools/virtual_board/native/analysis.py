@@ -29,27 +29,32 @@ def halfword_at(shared: Shared, address: int) -> int:
 
 
 @jit
-def _add_check(shared: Shared, offset: int, kind: int, form: int) -> None:
+def _add_check(shared: Shared, first: int, offset: int, kind: int, form: int) -> None:
+    """Append a check to those of a block, which begin at `first`, if none before says the same."""
     place = shared[at.CHECKS_USED]
     if place + 2 > at.CHECK_WORDS:
         return
-    remainder = form >> CONSTANT_SHIFT & 3
-    shared[at.CHECKS + place] = offset | kind << at.CHECK_KIND_SHIFT | remainder << at.CHECK_CONSTANT_SHIFT
-    shared[at.CHECKS + place + 1] = form & 0xFFFF_FFFF
+    what = kind << at.CHECK_KIND_SHIFT | form >> CONSTANT_SHIFT << at.CHECK_FORM_SHIFT
+    coefficients = form & 0xFFFF_FFFF
+    for earlier in range(at.CHECKS + first, at.CHECKS + place, 2):
+        if shared[earlier] & ~at.CHECK_OFFSET_MASK == what and shared[earlier + 1] == coefficients:
+            return
+    shared[at.CHECKS + place] = offset | what
+    shared[at.CHECKS + place + 1] = coefficients
     shared[at.CHECKS_USED] = place + 2
 
 
 @jit
-def _add_checks(shared: Shared, offset: int, what: int) -> None:
+def _add_checks(shared: Shared, first: int, offset: int, what: int) -> None:
     if what & USES_FPU:
-        _add_check(shared, offset, at.CHECK_FPU_OFF, 0)
+        _add_check(shared, first, offset, at.CHECK_FPU_OFF, 0)
     if what & DOUBLE:
-        _add_check(shared, offset, at.CHECK_DOUBLE, 0)
+        _add_check(shared, first, offset, at.CHECK_DOUBLE, 0)
     if what & UNDEFINED:
-        _add_check(shared, offset, at.CHECK_UNDEFINED, 0)
+        _add_check(shared, first, offset, at.CHECK_UNDEFINED, 0)
     form = shared[at.SCRATCH + ADDRESS]
     if what & WORD_ALIGNED and form > 0:  # neither unknown nor known to be aligned
-        _add_check(shared, offset, at.CHECK_ALIGNMENT, form)
+        _add_check(shared, first, offset, at.CHECK_ALIGNMENT, form)
 
 
 @jit
@@ -78,6 +83,7 @@ def analyse(shared: Shared, address: int, size: int) -> int:
     for register in range(at.REGISTERS):
         shared[at.SCRATCH + register] = 1 << (2 * register)
     shared[at.SCRATCH + SP] = 0
+    shared[at.STACK_MOVED] = shared[at.STACK_WRITTEN] = 0
     place = shared[at.CHECKS_USED]
     shared[at.CHECKS_USED] = place + 1
     conditional = shared[at.BLOCK_RECORD] >> at.RECORD_CONDITIONAL_SHIFT & at.RECORD_CONDITIONAL_MASK
@@ -94,7 +100,7 @@ def analyse(shared: Shared, address: int, size: int) -> int:
                 if shared[at.SCRATCH + register] != shared[at.BEFORE + register]:
                     shared[at.SCRATCH + register] = UNKNOWN
         else:
-            _add_checks(shared, offset, what)
+            _add_checks(shared, place + 1, offset, what)
             conditional = _instructions_of_it_block(code)
         count += 1
         offset += 4 if is_wide(code) else 2

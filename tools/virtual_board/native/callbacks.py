@@ -11,7 +11,9 @@ from numba import int64, types
 from unicorn import unicorn_const as const
 
 from tools.virtual_board.native import layout as at
+from tools.virtual_board.native.affine import CONSTANT_SHIFT, STACK_FLAG, STACK_MASK, STACK_SHIFT
 from tools.virtual_board.native.analysis import analyse, halfword_at
+from tools.virtual_board.native.decode import SP
 from tools.virtual_board.native.jit import Shared, callback, jit
 
 _SHARED = types.CPointer(types.int64)
@@ -19,6 +21,8 @@ _emu_stop = types.ExternalFunction("uc_emu_stop", types.int32(types.voidptr))
 _reg_read = types.ExternalFunction("uc_reg_read", types.int32(types.voidptr, types.int32, types.int64))
 _context_save = types.ExternalFunction("uc_context_save", types.int32(types.voidptr, types.int64))
 CODE_SIGNATURE = types.void(types.voidptr, types.uint64, types.uint32, _SHARED)
+REGISTER_WRITE_SIGNATURE = types.void(types.voidptr, types.uint64, types.uint32, types.uint64, _SHARED)
+TRANSLATION_SIGNATURE = types.boolean(types.voidptr, types.uint64, types.int32, _SHARED, _SHARED)
 REGISTER_READ_SIGNATURE = types.uint64(types.voidptr, types.uint64, types.uint32, _SHARED)
 ACCESS_SIGNATURE = types.boolean(types.voidptr, types.int32, types.uint64, types.int32, types.int64, _SHARED)
 
@@ -53,8 +57,12 @@ def _new_record(shared: Shared, block: int, address: int, size: int) -> int:
 
 @jit
 def _remainder(unicorn: Any, shared: Shared, check: int, form: int) -> int:
-    """Evaluate a form modulo 4 with the registers' present values."""
-    value = check >> at.CHECK_CONSTANT_SHIFT & 3
+    """Evaluate a form modulo 4 with the present values of registers and stack."""
+    constant_and_stack = check >> at.CHECK_FORM_SHIFT
+    value = constant_and_stack & 3
+    if constant_and_stack << CONSTANT_SHIFT & STACK_FLAG:
+        offset = constant_and_stack << CONSTANT_SHIFT >> STACK_SHIFT & STACK_MASK
+        value += halfword_at(shared, (_register(unicorn, shared, SP) + offset) & 0xFFFF_FFFC)
     for register in range(at.REGISTERS):
         coefficient = form >> (2 * register) & 3
         if coefficient:
@@ -146,31 +154,18 @@ def _is_allowed(shared: Shared, address: int, kind: int) -> bool:
     return shared[word] >> (register & 63) & 1 != 0
 
 
-@jit
-def _store(shared: Shared, address: int, size: int, value: int) -> None:
-    """Write to RAM, which Unicorn does not do in a page that it holds for read-only."""
-    slot = shared[at.PAGE_TABLE + (address >> at.PAGE_SHIFT)]
-    first = slot * at.PAGE_BYTES + (address & (at.PAGE_BYTES - 1))
-    for place in range(size):
-        word = shared[at.MEMORY] + ((first + place) >> 3)
-        shift = ((first + place) & 7) * 8
-        shared[word] = shared[word] & ~(0xFF << shift) | (value >> (8 * place) & 0xFF) << shift
-
-
 @callback(ACCESS_SIGNATURE)
 def on_refused_access(  # noqa: PLR0917 (Unicorn's signature)
     unicorn: Any, kind: int, access_address: int, size: int, value: int, shared: Shared
 ) -> bool:
     """Decide on accesses to pages that are not freely accessible; note the first that must fail.
 
-    Pages with registers and pages that the MPU restricts are mapped without permissions, so that Unicorn
-    asks here. Before it does, it brings the program counter up to date, which it does not for registers
-    otherwise: the cycle counter needs that.
+    Pages with registers and the shadows of pages that the MPU restricts are mapped without permissions, so
+    that Unicorn asks here. Before it does, it brings the program counter up to date, which it does not for
+    registers otherwise: the cycle counter needs that.
     """
-    address = int64(access_address)
+    address = int64(access_address) & 0xFFFF_FFFF  # that of a shadow page is above
     if _is_allowed(shared, address, kind):
-        if kind in _WRITE and shared[at.PAGE_TABLE + (address >> at.PAGE_SHIFT)] >= 0:
-            _store(shared, address, size, value)
         return True
     if shared[at.ACCESS_KIND] == 0:
         shared[at.ACCESS_KIND] = kind
@@ -179,6 +174,59 @@ def on_refused_access(  # noqa: PLR0917 (Unicorn's signature)
         shared[at.ACCESS_VALUE] = value
         _context_save(unicorn, shared[at.CONTEXT])
     return False
+
+
+@jit
+def _is_restricted(shared: Shared, page_address: int) -> bool:
+    """Tell whether the memory protection unit has a say in a page of Unicorn's."""
+    for number in range(at.MPU_REGIONS):
+        region = at.MPU + number * at.MPU_WORDS
+        overlaps = shared[region] < page_address + at.SHADOW_PAGE_BYTES and page_address < shared[region + 1]
+        if overlaps and shared[region + 2] != at.MPU_READ | at.MPU_WRITE | at.MPU_EXECUTE:
+            return True
+    return False
+
+
+@callback(TRANSLATION_SIGNATURE)
+def on_translation(_unicorn: Any, virtual: int, kind: int, entry: Shared, shared: Shared) -> bool:
+    """Fill Unicorn's translation cache: `entry` takes a physical address and permissions.
+
+    Data accesses get no permission to execute: Unicorn stores fifty times slower where there is one.
+    """
+    address = int64(virtual)
+    page = shared[at.PAGE_TABLE + (address >> at.PAGE_SHIFT)]
+    is_data = kind != const.UC_MEM_FETCH
+    entry[0] = address
+    entry[1] = const.UC_PROT_ALL
+    if page >= 0 and is_data:
+        entry[1] = const.UC_PROT_READ | const.UC_PROT_WRITE
+        if _is_restricted(shared, address & -at.SHADOW_PAGE_BYTES):
+            entry[0] = at.SHADOW + address
+    return True
+
+
+@callback(REGISTER_READ_SIGNATURE)
+def on_shadow_read(_unicorn: Any, offset: int, size: int, shared: Shared) -> int:
+    """Read memory through its shadow."""
+    address = int64(offset)
+    value = 0
+    for place in range(int64(size)):
+        code = halfword_at(shared, address + place)
+        value |= (code >> (((address + place) & 1) * 8) & 0xFF) << (8 * place)
+    return value
+
+
+@callback(REGISTER_WRITE_SIGNATURE)
+def on_shadow_write(_unicorn: Any, offset: int, size: int, value: int, shared: Shared) -> None:
+    """Write RAM through its shadow."""
+    address = int64(offset)
+    for place in range(int64(size)):
+        byte = int64(value) >> (8 * place) & 0xFF
+        slot = shared[at.PAGE_TABLE + ((address + place) >> at.PAGE_SHIFT)]
+        position = slot * at.PAGE_BYTES + ((address + place) & (at.PAGE_BYTES - 1))
+        word = shared[at.MEMORY] + (position >> 3)
+        shift = (position & 7) * 8
+        shared[word] = shared[word] & ~(0xFF << shift) | byte << shift
 
 
 @jit

@@ -2,13 +2,14 @@
 
 `narrow` and `wide` update the forms of r0 ... r14 and say what must be checked before the instruction
 runs; for an access that must be word-aligned they leave the form of its address in place ADDRESS. The
-stack pointer is not tracked: its two lowest bits always read as zero.
+stack pointer is not tracked, its two lowest bits always read as zero; but words that are loaded from the
+stack, where compilers keep pointers for which registers do not suffice, are.
 """
 
 from __future__ import annotations
 
 from tools.virtual_board.native import layout as at
-from tools.virtual_board.native.affine import UNKNOWN, add, constant, negate, shift_left
+from tools.virtual_board.native.affine import UNKNOWN, add, constant, negate, shift_left, stack_word
 from tools.virtual_board.native.jit import Shared, jit
 
 NOTHING = 0
@@ -37,8 +38,22 @@ def form_of(shared: Shared, register: int) -> int:
 
 @jit
 def _write(shared: Shared, register: int, form: int) -> None:
-    if register not in (SP, PC):
+    if register == SP:
+        shared[at.STACK_MOVED] = 1
+    elif register != PC:
         shared[at.SCRATCH + register] = form
+
+
+@jit
+def _load_from_stack(shared: Shared, register: int, offset: int) -> None:
+    """Write a register with a word of the stack, if that is still the one from the start of the block."""
+    changed = shared[at.STACK_MOVED] or shared[at.STACK_WRITTEN] >> (offset >> 2 & 63) & 1
+    _write(shared, register, UNKNOWN if changed else stack_word(offset))
+
+
+@jit
+def _store_to_stack(shared: Shared, offset: int) -> None:
+    shared[at.STACK_WRITTEN] |= 1 << (offset >> 2 & 63)
 
 
 @jit
@@ -107,11 +122,15 @@ def _narrow_memory(shared: Shared, code: int, literal: int) -> None:
     group = code >> 11
     if group == 9:
         _write(shared, code >> 8 & 7, literal)
+    elif group == 18:
+        _store_to_stack(shared, (code & 0xFF) * 4)
+    elif group == 19:
+        _load_from_stack(shared, code >> 8 & 7, (code & 0xFF) * 4)
     elif group in (10, 11):  # register offset
         if code >> 9 & 7 >= 3:
             _write(shared, code & 7, UNKNOWN)
     elif group & 1:  # the loads among those with an immediate offset
-        _write(shared, code >> 8 & 7 if group == 19 else code & 7, UNKNOWN)
+        _write(shared, code & 7, UNKNOWN)
 
 
 @jit
@@ -131,8 +150,11 @@ def narrow(shared: Shared, code: int, literal: int) -> int:
             _write(shared, code & 7, form_of(shared, code >> 3 & 7))
         elif code & 0xF00 == 0xA00:  # REV, REV16, REVSH
             _write(shared, code & 7, UNKNOWN)
-        elif code & 0xE00 == 0xC00:  # POP
-            _forget(shared, code & 0xFF)
+        elif code & 0x600 == 0x400:  # PUSH, POP
+            _forget(shared, code & 0xFF if code & 0x800 else 0)
+            _write(shared, SP, UNKNOWN)
+        elif code & 0xF00 == 0x000:  # ADD, SUB of SP
+            _write(shared, SP, UNKNOWN)
     elif group < 26:  # STM, LDM: with write-back of a multiple of 4
         check = _check_address(shared, code >> 8 & 7)
         if group == 25:
@@ -194,22 +216,41 @@ def _load_store(shared: Shared, first: int, second: int, literal: int) -> None:
     if not first & 0x80 and register != PC and second & 0x900 == 0x900:  # write-back
         step = constant(second & 0xFF)
         _write(shared, register, add(form_of(shared, register), step if second & 0x200 else negate(step)))
-    if first & 0x10:
+    if first == 0xF8DD:
+        _load_from_stack(shared, second >> 12, second & 0xFFF)
+    elif first & 0x10:
         is_word_literal = first & 0xFF7F == 0xF85F
         _write(shared, second >> 12, literal if is_word_literal else UNKNOWN)
+    elif register == SP and first & 0x80:
+        _store_to_stack(shared, second & 0xFFF)
+    elif register == SP:  # below SP, or at a register's offset
+        shared[at.STACK_MOVED] = 1
 
 
 @jit
 def _multiple_or_double(shared: Shared, first: int, second: int) -> int:
     """Apply LDM, STM, LDRD, STRD, exclusive accesses, TBB and TBH."""
-    check = _check_address(shared, first & 15)
+    register = first & 15
+    check = _check_address(shared, register)
     if not first & 0x40:  # LDM, STM
         if first & 0x10:
             _forget(shared, second)
+        if register == SP:
+            shared[at.STACK_MOVED] = 1
         return check
     if first & 0x120:  # LDRD, STRD: indexed or with write-back
-        if first & 0x10:
+        plain_from_stack = first & 0xFFEF == 0xE9CD
+        offset = (second & 0xFF) * 4
+        if plain_from_stack and first & 0x10:
+            _load_from_stack(shared, second >> 12, offset)
+            _load_from_stack(shared, second >> 8 & 15, offset + 4)
+        elif first & 0x10:
             _forget(shared, 1 << (second >> 12) | 1 << (second >> 8 & 15))
+        elif plain_from_stack:
+            _store_to_stack(shared, offset)
+            _store_to_stack(shared, offset + 4)
+        if register == SP and not plain_from_stack:
+            shared[at.STACK_MOVED] = 1
         return check
     _forget(shared, 1 << (second >> 12) | 1 << (second >> 8 & 15) | 1 << (second & 15))
     return check if first & 0xFFE0 == 0xE840 else NOTHING  # LDREX, STREX
@@ -223,6 +264,8 @@ def _coprocessor(shared: Shared, first: int, second: int) -> int:
         return NOTHING
     if first & 0xFE00 == 0xEC00:
         if first & 0xFFE0 != 0xEC40:  # VLDR, VSTR, VLDM, VSTM
+            if first & 15 == SP and first & 0xFF30 != 0xED10:  # all but VLDR
+                shared[at.STACK_MOVED] = 1
             return _check_address(shared, first & 15) | USES_FPU
         if first & 0x10:  # VMOV to two core registers
             _forget(shared, 1 << (second >> 12) | 1 << (first & 15))

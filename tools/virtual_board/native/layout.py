@@ -35,7 +35,9 @@ SCRATCH_ADDRESS = 18  # host address of SCRATCH
 SCRATCH = 19  # 16 words: register values or forms
 BEFORE = 35  # 15 words: the forms before a conditional instruction
 REGISTER_IDS = 50  # 16 words: Unicorn's numbers of r0 ... pc
-HEADER_WORDS = 66
+STACK_MOVED = 66  # 1 where SP or an unknown part of the stack has changed since the block began
+STACK_WRITTEN = 67  # one bit for each word of the stack that has changed, by its offset modulo 64 words
+HEADER_WORDS = 68
 REGISTERS = 15  # r0 ... r14
 
 STOP_LIMIT = 1
@@ -55,6 +57,11 @@ MPU_WORDS = 3
 MPU_READ = 1
 MPU_WRITE = 2
 MPU_EXECUTE = 4
+
+# Data in pages of memory that the MPU restricts is reached through a copy of the address space that consists
+# of registers: Unicorn checks every access to registers, but only the first to a page of memory.
+SHADOW = 1 << 32
+SHADOW_PAGE_BYTES = 0x1000
 
 # The receiver of the UART, so that bytes can be read without Python. RING holds those on their way.
 UART = MPU + MPU_REGIONS * MPU_WORDS
@@ -83,13 +90,13 @@ REGISTER_PAGE_WORDS = PAGE_BYTES // 4 // 64
 REGISTER_BITMAPS = PAGE_TABLE + PAGES
 
 # Checks: per block its number of checks, then two words each: the instruction's offset in the block, the kind
-# and the constant; then the coefficients of r0 ... r14, two bits each. Place 0 means none.
+# and, of a form, all but the coefficients; then those, of r0 ... r14. Place 0 means none.
 CHECKS = REGISTER_BITMAPS + REGISTER_PAGES * REGISTER_PAGE_WORDS
 CHECK_WORDS = 1 << 17
 CHECK_OFFSET_MASK = 0xFFFF
 CHECK_KIND_SHIFT = 16
 CHECK_KIND_MASK = 0xF
-CHECK_CONSTANT_SHIFT = 20
+CHECK_FORM_SHIFT = 20
 
 # Blocks whose record was taken by another block at the same address: address, record, hits.
 DISPLACED = CHECKS + CHECK_WORDS

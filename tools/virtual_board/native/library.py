@@ -31,6 +31,9 @@ _CALLBACKS = {
     "on_division": "callbacks",
     "on_refused_access": "callbacks",
     "on_uart_read": "callbacks",
+    "on_translation": "callbacks",
+    "on_shadow_read": "callbacks",
+    "on_shadow_write": "callbacks",
     "on_traced_block": "tracing",
     "on_traced_access": "tracing",
 }
@@ -69,6 +72,9 @@ class NativeCallbacks:
     on_division: int
     on_refused_access: int
     on_uart_read: int
+    on_translation: int
+    on_shadow_read: int
+    on_shadow_write: int
     on_traced_block: int
     on_traced_access: int
     engine: Any
