@@ -5,11 +5,12 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo bench test lint format clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    train, convert, build, run in the virtual STM32F746, report (runs/demo/report.html)"
+	@echo "make bench   public models beside other runtimes (docs/performance.md); needs TINYBOOST_DATA"
 	@echo "make test    lint and all tests"
 	@echo "make lint    ruff, mypy, clang-format"
 	@echo "make format  rewrite the sources in the project's style"
@@ -27,6 +28,9 @@ $(INSTALLED): constraints.txt pyproject.toml tools/system_packages.sh
 
 demo: setup
 	$(BIN)/tinyboost demo
+
+bench: setup
+	$(BIN)/python -m benchmarks.run
 
 test: setup lint
 	$(BIN)/pytest -n 2 --dist loadgroup

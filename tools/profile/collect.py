@@ -12,7 +12,7 @@ from converter.codegen import GeneratedLayer
 from tools.profile.debug_info import Place, places
 from tools.profile.mix import OTHER, disassemble, kind_of
 from tools.virtual_board.image import Image, load_image
-from tools.virtual_board.snapshot import LayerCounts
+from tools.virtual_board.snapshot import CycleEstimate, LayerCounts
 
 _MODEL_SOURCE = "model.cc"
 
@@ -40,7 +40,7 @@ class LayerUse:
 
     layer: GeneratedLayer
     instructions: int
-    cycles_estimate: int
+    cycles: CycleEstimate
     mix: Counter[str]
     tree: Node
 
@@ -107,8 +107,8 @@ def collect(
             functions.setdefault(own, Counter())[kind] += number
             if place.line:
                 lines[place.file, place.line, own] += number
-        estimate = counts[layer.index].cycles_estimate if layer.index in counts else 0
-        uses.append(LayerUse(layer, mix.total(), estimate, mix, tree))
+        cycles = counts[layer.index].cycles if layer.index in counts else CycleEstimate()
+        uses.append(LayerUse(layer, mix.total(), cycles, mix, tree))
     return Profile(
         tuple(uses),
         dict(sorted(functions.items(), key=lambda item: -item[1].total())),

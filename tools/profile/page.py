@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -42,7 +44,8 @@ def render_profile(profile: Profile, model: str, image: str, sources: Path) -> s
         model=formats.printable(model),
         image=formats.printable(image),
         macs=sum(use.layer.macs for use in profile.layers),
-        cycles=sum(use.cycles_estimate for use in profile.layers),
+        cycles=sum(use.cycles.total for use in profile.layers),
+        causes=_causes(profile),
         flame=flame_graph(profile),
         row=ROW,
         width=WIDTH,
@@ -51,6 +54,14 @@ def render_profile(profile: Profile, model: str, image: str, sources: Path) -> s
         functions=list(profile.functions.items())[:_FUNCTIONS_LISTED],
         lines=[(line, _quote(sources, line)) for line in profile.lines[:_LINES_LISTED]],
     )
+
+
+def _causes(profile: Profile) -> dict[str, int]:
+    """Estimated cycles of all layers by what they are spent on."""
+    causes: Counter[str] = Counter()
+    for use in profile.layers:
+        causes.update(asdict(use.cycles))
+    return causes
 
 
 def _quote(sources: Path, line: Line) -> str:
