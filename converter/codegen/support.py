@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from common.errors import ModelError
 from converter.codegen.dead_channels import without_dead_channels
-from converter.codegen.lowering import elementwise, movement, reductions, tables, weighted
+from converter.codegen.lowering import binary, elementwise, movement, reductions, tables, weighted
 from converter.codegen.lowering.case import Case, Lowering, UnsupportedError
 from converter.graph import Graph
 from converter.memory import EngineNeeds
 
 LOWERINGS: dict[str, Lowering] = {
-    "ADD": elementwise.ADD,
+    "ADD": binary.ADD,
     "AVERAGE_POOL_2D": reductions.AVERAGE_POOL_2D,
     "CONCATENATION": movement.MOVEMENT,
     "CONV_2D": weighted.CONVOLUTION,
@@ -22,11 +22,15 @@ LOWERINGS: dict[str, Lowering] = {
     "HARD_SWISH": tables.HARD_SWISH,
     "LEAKY_RELU": tables.LEAKY_RELU,
     "LOGISTIC": tables.LOGISTIC,
+    "MAXIMUM": binary.MAXIMUM,
     "MAX_POOL_2D": reductions.MAX_POOL_2D,
     "MEAN": reductions.MEAN,
+    "MINIMUM": binary.MINIMUM,
+    "MUL": binary.MUL,
     "PACK": movement.MOVEMENT,
     "PAD": movement.PAD,
     "PADV2": movement.PAD,
+    "PRELU": binary.PRELU,
     "QUANTIZE": elementwise.QUANTIZE,
     "RELU": tables.RELU,
     "RELU6": tables.RELU6,
@@ -38,6 +42,7 @@ LOWERINGS: dict[str, Lowering] = {
     "SPLIT_V": movement.MOVEMENT,
     "SQUEEZE": elementwise.RESHAPE,
     "STRIDED_SLICE": movement.MOVEMENT,
+    "SUB": binary.SUB,
     "TANH": tables.TANH,
     "TRANSPOSE": movement.MOVEMENT,
     "UNPACK": movement.MOVEMENT,

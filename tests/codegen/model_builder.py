@@ -58,6 +58,10 @@ class ModelBuilder:
     def shape_of(self, tensor: int) -> list[int]:
         return list(self._tensors[tensor].shape)
 
+    def steps_of(self, tensor: int) -> tuple[float, int]:
+        quantization = self._tensors[tensor].quantization
+        return float(quantization.scale[0]), int(quantization.zeroPoint[0])
+
     def scale_of(self, tensor: int) -> float:
         return float(self._tensors[tensor].quantization.scale[0])
 

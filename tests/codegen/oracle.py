@@ -116,11 +116,20 @@ def assert_equal(graph: Graph, got: Sequence[Values], expected: Sequence[Values]
         np.testing.assert_array_equal(values, wanted, f"operator {producer}")
 
 
-def assert_bit_exact(data: bytes, folder: Path, rounds: int, seed: int, *, sanitized: bool = False) -> None:
-    """The generated code answers as tflite-micro does, bit for bit, on `rounds` random inputs."""
+def assert_bit_exact(
+    data: bytes,
+    folder: Path,
+    rounds: int,
+    seed: int,
+    *,
+    sanitized: bool = False,
+    also: Sequence[Sequence[Values]] = (),
+) -> None:
+    """The generated code answers as tflite-micro does, bit for bit, on random inputs and on `also`."""
     graph = generated(data, folder)
     oracle, rng = interpreter(data), np.random.default_rng(seed)
     runs = [random_inputs(graph, rng) for _ in range(rounds)]
+    runs += [list(inputs) for inputs in also]
     if sanitized:
         answers = run_sanitized(graph, folder, runs)
     else:

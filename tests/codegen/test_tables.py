@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,15 @@ from converter.codegen.support import check_support
 from converter.tflite_reader import parse_graph
 
 ALL = np.arange(-128, 128, dtype=np.int8).reshape(1, 256)
-SCALES = st.floats(math.log(1e-5), math.log(4.0)).map(lambda x: float(np.float32(math.exp(x))))
-RATIOS = st.floats(-3.0, 3.0).map(math.exp)
+# Round figures and simple ratios give sums that lie between two int8 values: there every bit counts.
+SCALES = st.one_of(
+    st.integers(1, 99).map(lambda n: n / 100),
+    st.floats(math.log(1e-5), math.log(4.0)).map(lambda x: float(np.float32(math.exp(x)))),
+)
+RATIOS = st.one_of(
+    st.builds(Fraction, st.integers(1, 20), st.integers(1, 20)).map(float),
+    st.floats(-3.0, 3.0).map(math.exp),
+)
 ZERO_POINTS = st.one_of(st.sampled_from([-128, 0, 127]), st.integers(-128, 127))
 FREE = ("HARD_SWISH", "LEAKY_RELU", "QUANTIZE", "RELU")
 
@@ -43,7 +51,7 @@ def _assert_table_is_exact(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", FREE)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.tuples(SCALES, ZERO_POINTS), ratio=RATIOS, out=ZERO_POINTS, alpha=st.floats(-2, 2, width=32))
 def test_tables_of_any_output_quantization(
     kind: str, data: tuple[float, int], ratio: float, out: int, alpha: float
@@ -59,10 +67,18 @@ FIXED: dict[str, Callable[[float, int], tuple[float, int]]] = {
 
 
 @pytest.mark.parametrize("kind", FIXED)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(scale=SCALES, zero_point=ZERO_POINTS)
 def test_tables_of_a_fixed_output_quantization(kind: str, scale: float, zero_point: int) -> None:
     _assert_table_is_exact(_model(kind, (scale, zero_point), FIXED[kind](scale, zero_point), 0.0))
+
+
+@pytest.mark.parametrize(
+    ("scale", "out"),
+    [(0.02067505568265915, 0.008316518738865852), (0.4588012993335724, 0.3454742133617401)],
+)
+def test_scales_of_hard_swish_are_divided_in_double_precision(scale: float, out: float) -> None:
+    _assert_table_is_exact(_model("HARD_SWISH", (scale, 0), (out, 0), 0.0))
 
 
 @pytest.mark.parametrize(

@@ -12,62 +12,22 @@ from converter.codegen.lowering.case import (
     Lowering,
     Names,
     braces,
-    cpp_range,
-    cpp_scale,
     require,
     require_activation,
     require_int8,
 )
 from converter.codegen.lowering.fast_scale import clamping, fast_scale
-from converter.graph import ActivationOptions, Tensor
+from converter.graph import ActivationOptions
 
 _ADD_HEADROOM = 20
 _HEADERS = ("kernels/elementwise.h",)
 
 
-def _shape4(tensor: Tensor) -> tuple[int, ...]:
-    return (1,) * (4 - len(tensor.shape)) + tensor.shape
-
-
-def _strides(tensor: Tensor) -> tuple[int, ...]:
-    """Elements from one index to the next along each of four dimensions; 0 where the tensor is broadcast."""
-    shape = _shape4(tensor)
-    steps = [int(np.prod(shape[axis + 1 :])) for axis in range(4)]
-    return tuple(step if size > 1 else 0 for step, size in zip(steps, shape, strict=True))
-
-
-def _check_add(case: Case) -> None:
-    left, right, output = case.input(0), case.input(1), case.output
-    require_int8(left, right, output)
-    require_activation(left, right, output)
-    require(max(len(t.shape) for t in (left, right, output)) <= 4, "has more than 4 dimensions")
-
-
-def _emit_add(case: Case, names: Names) -> LayerCode:
-    assert isinstance(case.options, ActivationOptions)
-    left, right, output = case.input(0), case.input(1), case.output
-    twice_largest = 2.0 * max(left.scale, right.scale)
-    if left.shape == right.shape:
-        code = _add_same_shape(case, names, twice_largest)
-        if code is not None:
-            return code
-    addends = [
-        braces(t.zero_point, cpp_scale(quantize_scale(t.scale / twice_largest)), braces(*_strides(t)))
-        for t in (left, right)
-    ]
-    scale = quantize_scale(twice_largest / (2**_ADD_HEADROOM * output.scale))
-    call = (
-        f"kernels::add({braces(braces(*_shape4(output)))}, {addends[0]}, {addends[1]}, {cpp_scale(scale)}, "
-        f"{cpp_range(output_range(output, case.options.activation))}, {names.inputs[0]}, {names.inputs[1]}, "
-        f"{names.output});"
-    )
-    return LayerCode(_HEADERS, (call,))
-
-
-def _add_same_shape(case: Case, names: Names, twice_largest: float) -> LayerCode | None:
-    """ADD by firmware/kernels/add.h; None where its proofs fail."""
+def add_same_shape(case: Case, names: Names) -> LayerCode | None:
+    """ADD of activations of the same shape by firmware/kernels/add.h; None where its proofs fail."""
     assert isinstance(case.options, ActivationOptions)
     output = case.output
+    twice_largest = 2.0 * max(case.input(0).scale, case.input(1).scale)
     bounds = output_range(output, case.options.activation)
     exact, scaled = (0, 1) if case.input(0).scale >= case.input(1).scale else (1, 0)
     factor = quantize_scale(case.input(scaled).scale / twice_largest)
@@ -89,10 +49,6 @@ def _add_same_shape(case: Case, names: Names, twice_largest: float) -> LayerCode
         f"{names.inputs[exact]}, {names.inputs[scaled]}, {names.output});"
     )
     return LayerCode(("kernels/add.h",), (call,), (), (declaration,))
-
-
-def _add_in_place(case: Case) -> tuple[int, ...]:
-    return tuple(i for i in (0, 1) if case.input(i).shape == case.output.shape)
 
 
 def _check_quantize(case: Case) -> None:
@@ -148,7 +104,6 @@ def _first_if_int8(case: Case) -> tuple[int, ...]:
     return (0,) if case.input(0).dtype == case.output.dtype else ()
 
 
-ADD = Lowering(_check_add, _emit_add, in_place=_add_in_place)
 QUANTIZE = Lowering(_check_quantize, _emit_quantize, in_place=_first_if_int8)
 DEQUANTIZE = Lowering(_check_dequantize, _emit_dequantize)
 RESHAPE = Lowering(_check_reshape, _emit_nothing, alias=True)

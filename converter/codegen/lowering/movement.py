@@ -88,10 +88,11 @@ def _check(case: Case) -> None:
         require(not data.is_constant or data.dtype == np.int8, f"has the constant '{data.name}'")
         require(len(copy.steps) <= _STEPS, f"moves values in more than {_STEPS} nested loops")
         if case.operator.kind in _INTO_ONE and data.dtype == np.int8:
-            require(_same_steps(data, outputs[0]), "has inputs and an output of different quantization")
+            require(same_steps(data, outputs[0]), "has inputs and an output of different quantization")
 
 
-def _same_steps(data: Tensor, output: Tensor) -> bool:
+def same_steps(data: Tensor, output: Tensor) -> bool:
+    """Whether two tensors have the same quantization."""
     quantized = data.quantization is not None and output.quantization is not None
     return quantized and (data.scale, data.zero_point) == (output.scale, output.zero_point)
 
@@ -154,10 +155,10 @@ def _check_pad(case: Case) -> None:
     _check(case)
     data, output, value = case.input(0), case.output, case.optional_input(2)
     require(output.dtype == np.int8, f"has an output of type {output.dtype}, not int8")
-    require(_same_steps(data, output), "has input and output of different quantization")
+    require(same_steps(data, output), "has input and output of different quantization")
     if value is not None:
         require(value.data is not None and value.elements == 1, "has a padding value that is not a constant")
-        require(_same_steps(value, output), "has a padding value of another quantization")
+        require(same_steps(value, output), "has a padding value of another quantization")
 
 
 def _emit_pad(case: Case, names: Names) -> LayerCode:

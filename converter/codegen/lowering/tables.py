@@ -51,11 +51,6 @@ def table_code(function: Function, elements: int, source: str, names: Names) -> 
     return LayerCode(("kernels/table.h",), (call,), (integers("Table", "int8_t", values),))
 
 
-def float32_scale(numerator: float, denominator: float) -> Scale:
-    """The fixed-point quotient of two float32 values, divided in float32."""
-    return quantize_scale(float(np.float32(numerator) / np.float32(denominator)))
-
-
 def _require_output(case: Case, scale: float, zero_point: int) -> None:
     output = case.output
     require(
@@ -113,9 +108,8 @@ def _int16_high_mul(a: int, b: int) -> int:
 
 def _hard_swish(case: Case) -> Function:
     data, output = case.input(0), case.output
-    fine = np.float32(1 / 128) * np.float32(data.scale)
-    to_output = float32_scale(float(fine), output.scale)
-    to_gate = float32_scale(float(fine), float(np.float32(3 / 32768)))
+    to_output = quantize_scale(data.scale / 128 / output.scale)
+    to_gate = quantize_scale(data.scale / 128 / (3 / 32768))
     require(
         -15 <= to_output.shift <= 0 and to_gate.shift >= -15, "has scales that its arithmetic cannot hold"
     )
@@ -139,9 +133,9 @@ def _hard_swish(case: Case) -> Function:
 
 def _leaky_relu(case: Case) -> Function:
     assert isinstance(case.options, LeakyReluOptions)
-    data, output, alpha = case.input(0), case.output, np.float32(case.options.alpha)
-    above = float32_scale(data.scale, output.scale)
-    below = float32_scale(float(np.float32(data.scale) * abs(alpha)), output.scale)
+    data, output, alpha = case.input(0), case.output, case.options.alpha
+    above = quantize_scale(data.scale / output.scale)
+    below = quantize_scale(data.scale * abs(alpha) / output.scale)
     sign = -1 if alpha < 0 else 1
     _require_no_overflow(above)
     _require_no_overflow(below)
@@ -165,7 +159,7 @@ def _rescaling(data: Tensor, output: Tensor, scale: Scale, low: int) -> Function
 
 def _relu(case: Case) -> Function:
     data, output = case.input(0), case.output
-    return _rescaling(data, output, float32_scale(data.scale, output.scale), output.zero_point)
+    return _rescaling(data, output, quantize_scale(data.scale / output.scale), output.zero_point)
 
 
 def _relu6(case: Case) -> Function:
