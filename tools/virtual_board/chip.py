@@ -99,16 +99,17 @@ class Chip:
 
     def _map_registers(self) -> None:
         bus = Bus(self.peripherals, self)
+        uart_page = self.usart.base & -_PAGE
 
         def write(address: int, size: int, value: int) -> None:
-            self.usart.reconsider()
+            if address & -_PAGE != uart_page:
+                self.usart.reconsider()
             bus.write(address, size, value)
 
         for address in bus.addresses:
             self.memory.allow_register(address)
         for page in sorted({address & -_PAGE for address in bus.addresses}):
-            quick = page == self.usart.base & -_PAGE
-            self.cpu.map_registers(page, _PAGE, bus.read, write, quick_uart=quick)
+            self.cpu.map_registers(page, _PAGE, bus.read, write, quick_uart=page == uart_page)
 
     # What registers do to the rest of the chip.
 

@@ -37,8 +37,8 @@ class Receiver:
     @property
     def coming(self) -> int:
         """Bytes that have not reached the data register."""
-        in_ring = int(self._words[at.UART_HEAD] - self._words[at.UART_TAIL])
-        return in_ring + len(self._waiting) - self.full
+        head, tail, full = (int(self._words[place]) for place in (at.UART_HEAD, at.UART_TAIL, at.UART_FULL))
+        return head - tail - full + len(self._waiting)
 
     def feed(self, data: bytes) -> None:
         """Put bytes on the line."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -24,9 +26,22 @@ _TEACK, _REACK = 1 << 21, 1 << 22
 _BITS_PER_BYTE = 10
 _BAUD_TOLERANCE = 0.025
 _AF7 = 7
+_TX_PIN, _RX_PIN = 9, 7
 # A poll that finds nothing this many times in a row, each time within so many instructions, is waiting.
 _IDLE_POLLS = 4
 _IDLE_DISTANCE = 400
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What registers, pins and clocks make of the line; byte_time in instructions."""
+
+    byte_time: int
+    garbled: bool
+    receives: bool
+    sends: bool
+    rx_connected: bool
+    tx_connected: bool
 
 
 class Usart1(Peripheral):
@@ -52,6 +67,7 @@ class Usart1(Peripheral):
         self._empty_polls = 0
         self._last_poll = 0
         self._sent = bytearray()
+        self._known_settings: _Settings | None = None
         self.idle = False  # firmware waits for a byte and there is none
 
     @property
@@ -66,6 +82,7 @@ class Usart1(Peripheral):
             self.board.warn(f"reset while {lost} bytes were still leaving USART1: wait for TC first")
         super().reset()
         self._receiver.reset()
+        self._known_settings = None
         self._transmitter = Transmitter()
         self._overrun = self.idle = False
         self._complete = True
@@ -79,8 +96,23 @@ class Usart1(Peripheral):
         self._empty_polls = 0
 
     def reconsider(self) -> None:
-        """Look at pins and clocks again, for they may have changed."""
+        """Look at registers, pins and clocks again, for they may have changed."""
+        self._known_settings = None
         self._receiver.forbid_quick_reads()
+
+    @property
+    def _settings(self) -> _Settings:
+        if self._known_settings is None:
+            control = self.values[_CR1]
+            self._known_settings = _Settings(
+                byte_time=int(_BITS_PER_BYTE * self._rcc.core_hz / self._baud),
+                garbled=abs(self._actual_baud / self._baud - 1) > _BAUD_TOLERANCE,
+                receives=control & (_UE | _RE) == _UE | _RE,
+                sends=control & (_UE | _TE) == _UE | _TE,
+                rx_connected=self._rx_port.alternate_function(_RX_PIN) == _AF7,
+                tx_connected=self._tx_port.alternate_function(_TX_PIN) == _AF7,
+            )
+        return self._known_settings
 
     def take(self) -> bytes:
         """Return what the chip has sent since the last call."""
@@ -112,10 +144,12 @@ class Usart1(Peripheral):
 
     def store(self, offset: int, value: int) -> None:
         """Take a register's new value."""
-        self.reconsider()
         if offset == _TDR:
+            self._receiver.forbid_quick_reads()
             self._transmit(value & 0xFF)
-        elif offset == _ICR:
+            return
+        self.reconsider()
+        if offset == _ICR:
             self._overrun &= not value & _ORE
             self._complete &= not value & _TC
         elif offset == _RQR:
@@ -133,7 +167,7 @@ class Usart1(Peripheral):
             self.board.warn("USART1 is not set to 8 bits, no parity, one stop bit")
         if self.values[_CR3] & _DMA_CR3:
             self.board.warn("USART1's DMA requests are not modelled")
-        if self._garbled:
+        if self._settings.garbled:
             self.board.warn(
                 f"USART1 runs at {self._actual_baud:.0f} baud (BRR {self.values[_BRR]}, "
                 f"clock {self._rcc.usart1_hz} Hz) instead of {self._baud}: bytes come out as garbage"
@@ -148,25 +182,14 @@ class Usart1(Peripheral):
             clock *= 2
         return clock / divisor if divisor else 0.0
 
-    @property
-    def _garbled(self) -> bool:
-        return abs(self._actual_baud / self._baud - 1) > _BAUD_TOLERANCE
-
     def _on_line(self, byte: int) -> int:
         """Return what the other end makes of a byte."""
-        return (byte * 7 + 0x55) & 0xFF if self._garbled else byte
+        return (byte * 7 + 0x55) & 0xFF if self._settings.garbled else byte
 
-    @property
-    def _byte_time(self) -> int:
-        return int(_BITS_PER_BYTE * self._rcc.core_hz / self._baud)
-
-    def _pin_connected(self, port: Gpio, pin: int, name: str) -> bool:
-        if port.alternate_function(pin) == _AF7:
-            return True
+    def _warn_of_pin(self, port: Gpio, pin: int, name: str) -> None:
         self.board.warn(
             f"USART1 {name} is not connected: {port.name} pin {pin} is not in alternate function 7"
         )
-        return False
 
     def read_without_clock(self, offset: int) -> int:
         """Return 0; firmware that polls that waits for ever, and what the host sends is lost."""
@@ -192,38 +215,42 @@ class Usart1(Peripheral):
 
     def _status(self) -> int:
         self._receive()
-        control = self.values[_CR1]
-        enabled = control & _UE
+        settings = self._settings
         status = _TXE
-        status |= _TEACK if enabled and control & _TE else 0
-        status |= _REACK if enabled and control & _RE else 0
+        status |= _TEACK if settings.sends else 0
+        status |= _REACK if settings.receives else 0
         status |= _ORE if self._overrun else 0
-        if self._transmitter.ask(self.board.now(), self._byte_time) and self._complete:
+        if self._transmitter.ask(self.board.now(), settings.byte_time) and self._complete:
             status |= _TC
-            if status & _REACK and not self._overrun and not self._garbled:
-                self._receiver.allow_quick_reads(status, self._byte_time)
+            if settings.receives and settings.rx_connected and not (self._overrun or settings.garbled):
+                self._receiver.allow_quick_reads(status, settings.byte_time)
         return status | (_RXNE if self._receiver.full else 0)
 
     def _receive(self) -> None:
         """Let the bytes that have come by now into RDR, or run over it."""
         if not self._receiver.coming:
             return
-        enabled = self.values[_CR1] & (_UE | _RE) == _UE | _RE
-        if not enabled or not self._pin_connected(self._rx_port, 7, "RX"):
+        settings = self._settings
+        if not settings.receives or not settings.rx_connected:
+            if not settings.rx_connected:
+                self._warn_of_pin(self._rx_port, _RX_PIN, "RX")
             lost = self._receiver.drop_all()
             self.board.warn(f"{lost} bytes from the host are lost: USART1 does not receive")
-        elif self._receiver.advance(self.board.now(), self._byte_time):
+        elif self._receiver.advance(self.board.now(), settings.byte_time):
             self._overrun |= not self.values[_CR3] & _OVRDIS
             self.board.warn("USART1 overrun: a byte was not read before the next one came")
 
     def _transmit(self, byte: int) -> None:
         self._empty_polls = 0
         self._complete = True
-        if self.values[_CR1] & (_UE | _TE) != _UE | _TE:
+        settings = self._settings
+        if not settings.sends:
             self.board.warn("USART1_TDR is written while the transmitter is off: the byte is lost")
             return
-        if not self._transmitter.put(self.board.now(), self._byte_time):
+        if not self._transmitter.put(self.board.now(), settings.byte_time):
             self.board.warn("USART1_TDR is written while it is full (TXE is 0): a byte is lost")
             del self._sent[-1:]
-        if self._pin_connected(self._tx_port, 9, "TX"):
+        if settings.tx_connected:
             self._sent.append(self._on_line(byte))
+        else:
+            self._warn_of_pin(self._tx_port, _TX_PIN, "TX")
