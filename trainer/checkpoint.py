@@ -30,8 +30,8 @@ _STATE = "state"
 class Architecture(Section):
     """All that is needed to rebuild a trained network and to feed it; model.json.
 
-    `input_shape` is (C, H, W); `mean` and `std` per channel are of pixels scaled to 0..1; `dataset` is the
-    one that was used, and `data` finds it again; `weights_sha256` is of the model.safetensors beside it.
+    `input_shape` is (C, H, W); `mean` and `std` per channel are of pixels scaled to 0..1; `dataset` names
+    the one that was used, and `data` loads it again; `weights_sha256` is of the model.safetensors beside it.
     """
 
     model: ModelConfig
@@ -135,15 +135,17 @@ def load_state(folder: Path, settings: dict[str, Any]) -> tuple[TrainingState, d
 
 
 def restore(tensors: dict[str, Tensor], network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put weights, buffers and momentum of a loaded state back."""
+    """Put weights, buffers and momentum of a loaded state back; raises ConfigError where they do not fit."""
     prefix = "network."
-    network.load_state_dict(
-        {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-    )
-    for name, parameter in network.named_parameters():
-        momentum = tensors.get(f"momentum.{name}")
-        if momentum is not None:
-            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
+    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    try:
+        network.load_state_dict(own)
+        for name, parameter in network.named_parameters():
+            momentum = tensors.get(f"momentum.{name}")
+            if momentum is not None:
+                optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
+    except RuntimeError as error:
+        raise ConfigError(f"{RESUME} is of another network: train without --resume") from error
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

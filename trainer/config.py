@@ -133,6 +133,7 @@ class TrainConfig(Section):
     def _parts_can_be_normalised(self) -> Self:
         if self.batch_size % self.workers or self.batch_size < 2 * self.workers:
             raise ValueError(
-                f"batch_size {self.batch_size} must be a multiple of workers {self.workers}, at least twice it"
+                f"batch_size {self.batch_size} must be a multiple of workers {self.workers}, "
+                "with at least 2 images for each"
             )
         return self

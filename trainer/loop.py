@@ -104,13 +104,13 @@ class _Training:
         self.dataset = load_dataset(data)
         plain = build_network(model, self.dataset.input_shape, len(self.dataset.class_names))
         initialise(plain, model.init, derive_seed(config.seed, "weights"))
-        self.architecture = _architecture(data, model, self.dataset, plain)
+        self.architecture = _architecture(model, self.dataset, plain)
         self.batches = TrainingBatches(self.dataset, data, config)
         self.method = make_method(MethodContext(plain, model, config))
         network = self.method.network.to(config.device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # fastest on CPUs
         self.optimizer = make_optimizer(self.method.network, config)
-        self.settings = _settings(data, model, config, self.dataset.name)
+        self.settings = _settings(self.dataset.config, model, config)
 
     def run(self, resume: bool, show_progress: bool | None) -> TrainResult:
         """Train all epochs that are left and save the tiny network."""
@@ -226,11 +226,11 @@ class _Training:
         return result
 
 
-def _architecture(data: DataConfig, model: ModelConfig, dataset: Dataset, network: nn.Module) -> Architecture:
+def _architecture(model: ModelConfig, dataset: Dataset, network: nn.Module) -> Architecture:
     cost = count(network, dataset.input_shape)
     return Architecture(
         model=model,
-        data=data,
+        data=dataset.config,
         dataset=dataset.name,
         class_names=dataset.class_names,
         input_shape=dataset.input_shape,
@@ -241,9 +241,9 @@ def _architecture(data: DataConfig, model: ModelConfig, dataset: Dataset, networ
     )
 
 
-def _settings(data: DataConfig, model: ModelConfig, config: TrainConfig, dataset: str) -> dict[str, Any]:
+def _settings(data: DataConfig, model: ModelConfig, config: TrainConfig) -> dict[str, Any]:
     """All keys that decide the weights, dotted, with values as JSON gives them back."""
-    settings: dict[str, Any] = {"dataset": dataset}
+    settings: dict[str, Any] = {}
 
     def flatten(prefix: str, value: Any) -> None:
         if isinstance(value, dict):

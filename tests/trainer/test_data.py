@@ -85,7 +85,9 @@ def test_the_fallback_steps_in_and_says_so(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         dataset = load_dataset(DataConfig(path=tmp_path, fallback="digits"))
     assert dataset.name == "digits"
-    assert "using digits instead" in caplog.text
+    assert "using dataset digits instead" in caplog.text
+    assert dataset.config == DataConfig(name="digits")
+    assert load_dataset(dataset.config).mean == dataset.mean
 
 
 def test_a_damaged_dataset_does_not_fall_back(fashion):

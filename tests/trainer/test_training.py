@@ -10,6 +10,8 @@ import types
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tiny_configs import DATA, MODEL, NETAUG, TRAIN
 from torch import nn
 
@@ -213,6 +215,16 @@ def test_a_damaged_checkpoint_is_named(finished, tmp_path):
         (tmp_path / "resume.safetensors").write_bytes(damaged)
         with pytest.raises(ConfigError, match=r"resume\.safetensors: damaged .*without --resume"):
             trainer.train(DATA, MODEL, changed(TRAIN, epochs=2), tmp_path, resume=True)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path, finished):
+    tensors = load_file(finished / "resume.safetensors")
+    with safe_open(finished / "resume.safetensors", "pt") as file:
+        header = file.metadata()
+    tensors["network.classifier.weight"] = torch.zeros(3, 3)
+    save_file(tensors, tmp_path / "resume.safetensors", header)
+    with pytest.raises(ConfigError, match="of another network"):
+        trainer.train(DATA, MODEL, changed(TRAIN, epochs=2), tmp_path, resume=True)
 
 
 def test_a_new_training_forgets_the_old_one(tmp_path):

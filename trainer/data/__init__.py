@@ -28,16 +28,18 @@ def load_dataset(config: DataConfig) -> Dataset:
     Where the dataset is absent and `config.fallback` names another, that one is used, with a warning.
     Raises ConfigError for an unknown name, absent or damaged files, and shapes or labels that do not agree.
     """
-    name = config.name
     try:
-        samples = DATASETS.get(name)(config)
+        samples = DATASETS.get(config.name)(config)
     except DatasetAbsentError as error:
         if config.fallback is None:
             raise
-        name = config.fallback
-        _log.warning("%s; using %s instead", str(error).split(":")[0] + " is not installed", name)
-        samples = DATASETS.get(name)(config.model_copy(update={"path": None}))
-    check(samples, f"dataset {name}" if config.path is None else f"dataset {name} ({config.path})")
+        _log.warning("using dataset %s instead: %s", config.fallback, error)
+        config = config.model_copy(update={"name": config.fallback, "path": None})
+        samples = DATASETS.get(config.name)(config)
+    config = config.model_copy(update={"fallback": None})
+    check(
+        samples, f"dataset {config.name}" if config.path is None else f"dataset {config.name} ({config.path})"
+    )
     if config.validation:
         samples = hold_out(samples, config.validation, np.random.default_rng(_HOLD_OUT_SEED))
     height, width = samples.train_images.shape[1:3]
@@ -51,4 +53,4 @@ def load_dataset(config: DataConfig) -> Dataset:
         test_labels=samples.test_labels[: config.test_limit],
     )
     mean, std = statistics(samples.train_images)
-    return Dataset(**vars(samples), name=name, mean=mean, std=std)
+    return Dataset(**vars(samples), config=config, mean=mean, std=std)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.errors import ConfigError
+from trainer.config import DataConfig
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -33,13 +34,18 @@ class Samples:
 class Dataset(Samples):
     """Samples as a configuration wants them.
 
-    `name` is the source that was used (the fallback's where that stepped in). `mean` and `std` are those of
-    the training images per channel, of pixels scaled to 0..1.
+    `config` loads just these again: where the fallback stepped in, it names that, and it has none itself.
+    `mean` and `std` are those of the training images per channel, of pixels scaled to 0..1.
     """
 
-    name: str
+    config: DataConfig
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of the dataset that was used."""
+        return self.config.name
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
