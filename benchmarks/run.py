@@ -64,11 +64,11 @@ def run(models: list[Path], *, accept_counts: bool) -> None:
         console.line("")
     own = measure(own_models()) if accept_counts else []
     require_good([*results, *own], counts=not accept_counts)
-    if accept_counts:
-        accept([*results, *own], accepted()).save()
     if not models:
         write_page(results, PAGE)
         console.line(f"{PAGE.relative_to(REPOSITORY)} and {PAGE.with_suffix('.json').name} are written")
+    if accept_counts:
+        accept([*results, *own], accepted()).save()
 
 
 def main() -> int:
