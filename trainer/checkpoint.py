@@ -107,6 +107,17 @@ def save_state(
     write_bytes(folder / RESUME, safetensors.torch.save(_contiguous(tensors), header))
 
 
+def remove_state(folder: Path) -> None:
+    """Remove what `save_state` wrote."""
+    (folder / RESUME).unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a process that was killed while it saved a state left behind."""
+    for path in folder.glob(f".{RESUME}.*"):
+        path.unlink()
+
+
 def load_state(folder: Path, settings: dict[str, Any]) -> tuple[TrainingState, dict[str, Tensor]] | None:
     """Read what `save_state` wrote, None where there is nothing.
 

@@ -18,10 +18,11 @@ from torch.nn import functional
 
 from common.errors import ConfigError
 from trainer.checkpoint import (
-    RESUME,
     Architecture,
     TrainingState,
     load_state,
+    remove_state,
+    remove_unfinished,
     restore,
     save_network,
     save_state,
@@ -123,9 +124,10 @@ class _Training:
             self.dataset.name,
             self.config.method,
         )
-        rows = self._resume() if resume else []
+        remove_unfinished(self.folder)
         if not resume:
-            (self.folder / RESUME).unlink(missing_ok=True)
+            remove_state(self.folder)
+        rows = self._resume() if resume else []
         epochs, done = self.config.epochs, len(rows)
         history = History(self.folder, rows)
         try:

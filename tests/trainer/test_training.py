@@ -229,12 +229,14 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path, finished):
 
 def test_a_new_training_forgets_the_old_one(tmp_path):
     trainer.train(DATA, MODEL, changed(TRAIN, epochs=3), tmp_path)
+    (tmp_path / ".resume.safetensors.k1ll3d.safetensors").touch()
     trainer.train(DATA, MODEL, changed(TRAIN, epochs=2, evaluate_every=2), tmp_path)
     lines = (tmp_path / "log.csv").read_text().splitlines()
     assert len(lines) == 3
     assert lines[1].split(",")[5] == ""
     assert lines[2].split(",")[5] != ""
     assert len(list((tmp_path / "tensorboard").iterdir())) == 1
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_without_a_terminal_every_epoch_is_a_line_with_its_eta(tmp_path, caplog, capsys):
