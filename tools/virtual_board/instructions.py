@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum, IntEnum, auto
@@ -72,7 +73,8 @@ class Instruction:
 
 _DIVISION_CYCLES = 7
 _SYSTEM_CYCLES = 3
-_FLOAT_DIVISION_CYCLES = 14
+_FLOAT_REGISTER = re.compile(r"[sdq]\d+")
+_FLOAT_CYCLES = {"vdiv": 16, "vsqrt": 14}
 _SHIFTS = {"lsl", "lsr", "asr", "ror"}
 _EARLY = {"add", "sub", "mov", "movs", "addw", "subw", "movw", "movt", "adr"} | _SHIFTS
 _COMPARISONS = {"cmp", "cmn", "tst", "teq"}
@@ -325,16 +327,23 @@ def _float_sum(parts: _Parts) -> Instruction:
     return Instruction(Unit.FLOAT, reads=reads, writes=((total, Result.FLOAT_SUM),))
 
 
+def _float_move(parts: _Parts) -> Instruction:
+    """Return a move between registers; one of two core registers at once goes alone."""
+    is_double = len(parts.registers) > 2
+    to_core = not _FLOAT_REGISTER.fullmatch(parts.registers[0])
+    move = _operation(parts, Unit.ALU, Result.LATE if to_core else Result.FLOAT, Port.ALU)
+    return replace(move, is_alone=is_double)
+
+
 def _float_operation(parts: _Parts) -> Instruction:
-    """Return floating-point arithmetic, a comparison or a move."""
+    """Return floating-point arithmetic, a comparison or a move of flags."""
     if parts.name.startswith(("vcmp", "vmrs", "vmsr")):
         moves = not parts.name.startswith("vcmp")
         reads = tuple((register, Port.ALU) for register in parts.registers if not moves)
         return Instruction(Unit.FLOAT, reads=reads, sets_flags=moves, is_alone=moves)
     operation = _operation(parts, Unit.FLOAT, Result.FLOAT, Port.ALU)
-    if parts.name in ("vdiv", "vsqrt"):
-        return replace(operation, is_alone=True, cycles=_FLOAT_DIVISION_CYCLES)
-    return operation
+    cycles = _FLOAT_CYCLES.get(parts.name, 1)
+    return replace(operation, is_alone=cycles > 1, cycles=cycles)
 
 
 def _branch(parts: _Parts) -> Instruction:
@@ -351,6 +360,7 @@ _FORMS: tuple[tuple[tuple[str, ...], Callable[[_Parts], Instruction]], ...] = (
     (("vldm", "vstm", "vpush", "vpop"), _float_multiple),
     (("vldr", "vstr"), _float_access),
     (_FLOAT_SUMS, _float_sum),
+    (("vmov",), _float_move),
     (("v",), _float_operation),
     (("push", "pop", "ldm", "stm"), _multiple),
     (("ld", "st", "pld"), _access),
