@@ -10,14 +10,14 @@ import ctypes
 import hashlib
 import os
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 import llvmlite.binding as llvm  # type: ignore[import-untyped]
 from unicorn.unicorn_py3.unicorn import uclib
@@ -50,12 +50,19 @@ _UNUSED_SYMBOLS = (
 _UNICORN_SYMBOLS = ("uc_emu_stop", "uc_reg_read", "uc_context_save")
 
 
-# Reads of the UART that the native callback leaves to Python, by the address of the shared array.
-uart_readers: dict[int, Callable[[int, int], int]] = {}
+class UartReader(Protocol):
+    """Who answers the reads of the UART that the native callback leaves to Python."""
+
+    def read_uart(self, offset: int, size: int) -> int:
+        """Return `size` bytes at `offset` of the UART's registers."""
+
+
+# By the address of the shared array.
+uart_readers: WeakValueDictionary[int, UartReader] = WeakValueDictionary()
 
 
 def _read_uart(_unicorn: int, offset: int, size: int, shared: int) -> int:
-    return uart_readers[shared](offset, size)
+    return uart_readers[shared].read_uart(offset, size)
 
 
 READ_CALLBACK = ctypes.CFUNCTYPE(
