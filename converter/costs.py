@@ -7,9 +7,11 @@ from converter.graph import Graph, Operator
 
 def operator_macs(graph: Graph, operator: Operator) -> int:
     """Multiply-accumulates of one operator: convolutions and matrix products; padding counts as data."""
-    if operator.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+    if operator.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"):
         return 0
     weights = graph.tensors[operator.inputs[1]]
+    if operator.kind == "TRANSPOSE_CONV":
+        return graph.tensors[operator.inputs[2]].elements * (weights.elements // weights.shape[3])
     outputs = graph.tensors[operator.outputs[0]].elements
     channels = weights.shape[3] if operator.kind == "DEPTHWISE_CONV_2D" else weights.shape[0]
     return outputs * (weights.elements // channels)

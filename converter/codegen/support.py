@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from common.errors import ModelError
 from converter.codegen.dead_channels import without_dead_channels
-from converter.codegen.lowering import binary, elementwise, movement, reductions, tables, weighted
+from converter.codegen.lowering import (
+    binary,
+    elementwise,
+    movement,
+    reductions,
+    resize,
+    tables,
+    transpose_conv,
+    weighted,
+)
 from converter.codegen.lowering.case import Case, Lowering, UnsupportedError
 from converter.graph import Graph
 from converter.memory import EngineNeeds
 
 LOWERINGS: dict[str, Lowering] = {
     "ADD": binary.ADD,
+    "ARG_MAX": reductions.ARG_MAX,
+    "ARG_MIN": reductions.ARG_MIN,
     "AVERAGE_POOL_2D": reductions.AVERAGE_POOL_2D,
     "CONCATENATION": movement.MOVEMENT,
     "CONV_2D": weighted.CONVOLUTION,
@@ -32,9 +43,13 @@ LOWERINGS: dict[str, Lowering] = {
     "PADV2": movement.PAD,
     "PRELU": binary.PRELU,
     "QUANTIZE": elementwise.QUANTIZE,
+    "REDUCE_MAX": reductions.REDUCE_MAX,
+    "REDUCE_MIN": reductions.REDUCE_MIN,
     "RELU": tables.RELU,
     "RELU6": tables.RELU6,
     "RESHAPE": elementwise.RESHAPE,
+    "RESIZE_BILINEAR": resize.BILINEAR,
+    "RESIZE_NEAREST_NEIGHBOR": resize.NEAREST,
     "SLICE": movement.MOVEMENT,
     "SOFTMAX": reductions.SOFTMAX,
     "SPACE_TO_DEPTH": movement.MOVEMENT,
@@ -43,8 +58,10 @@ LOWERINGS: dict[str, Lowering] = {
     "SQUEEZE": elementwise.RESHAPE,
     "STRIDED_SLICE": movement.MOVEMENT,
     "SUB": binary.SUB,
+    "SUM": reductions.SUM,
     "TANH": tables.TANH,
     "TRANSPOSE": movement.MOVEMENT,
+    "TRANSPOSE_CONV": transpose_conv.TRANSPOSE_CONV,
     "UNPACK": movement.MOVEMENT,
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from converter.codegen.arithmetic import Range, Scale
+from converter.codegen.arithmetic import Range, Scale, quantization
 from converter.graph import Graph, Operator, Options, Tensor
 
 
@@ -121,6 +121,20 @@ def require_int8(*tensors: Tensor) -> None:
         require(tensor.quantization is not None, f"has tensor '{tensor.name}' without quantization")
         assert tensor.quantization is not None
         require(len(tensor.quantization.scale) == 1, f"has tensor '{tensor.name}' quantized per channel")
+
+
+def require_weights(weights: Tensor, bias: Tensor | None, axis: int) -> None:
+    """Require constant, symmetric int8 weights, scaled per tensor or along `axis`, and a constant bias."""
+    require(weights.data is not None, f"has weights '{weights.name}' that are not a constant")
+    require(weights.dtype == np.int8, f"has weights of type {weights.dtype}, not int8")
+    require(weights.quantization is not None, "has weights without quantization")
+    steps = quantization(weights)
+    require(not steps.zero_point.any(), "has weights with a zero point other than 0")
+    one_axis = len(steps.scale) == 1 or steps.axis == axis
+    require(one_axis, f"has weights quantized along axis {steps.axis}, not {axis}")
+    if bias is not None:
+        require(bias.data is not None, f"has a bias '{bias.name}' that is not a constant")
+        require(bias.dtype == np.int32, f"has a bias of type {bias.dtype}, not int32")
 
 
 def require_activation(*tensors: Tensor) -> None:

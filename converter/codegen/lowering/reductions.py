@@ -1,4 +1,4 @@
-"""AVERAGE_POOL_2D, MAX_POOL_2D, MEAN and SOFTMAX."""
+"""Pools, MEAN, SUM, REDUCE_MAX, REDUCE_MIN, ARG_MAX, ARG_MIN and SOFTMAX."""
 
 from __future__ import annotations
 
@@ -94,19 +94,59 @@ def _check_mean(case: Case) -> None:
     require(len(_runs(case)) == 5, "reduces dimensions in more than two separate runs")
 
 
-def _emit_mean(case: Case, names: Names) -> LayerCode:
-    data, output = case.input(0), case.output
-    runs = _runs(case)
-    count = runs[1] * runs[3]
-    scale = quantize_scale(data.scale / output.scale)
-    # The division by the count goes into the multiplier, with as many bits as fit.
-    shift = min(count.bit_length() - 1, 32, 31 + scale.shift)
-    scale = Scale((scale.multiplier << shift) // count, scale.shift - shift)
-    call = (
-        f"kernels::mean({braces(*runs)}, {-data.zero_point * count}, {cpp_scale(scale)}, "
-        f"{cpp_range(output_range(output))}, {names.inputs[0]}, {names.output});"
-    )
-    return LayerCode(("kernels/mean.h",), (call,))
+def _emit_sum(*, divided: bool) -> Callable[[Case, Names], LayerCode]:
+    """MEAN, and SUM, which is not divided by the number of values."""
+
+    def emit(case: Case, names: Names) -> LayerCode:
+        data, output = case.input(0), case.output
+        runs = _runs(case)
+        count = runs[1] * runs[3]
+        scale = quantize_scale(data.scale / output.scale)
+        if divided:
+            # The division by the count goes into the multiplier, with as many bits as fit.
+            shift = min(count.bit_length() - 1, 32, 31 + scale.shift)
+            scale = Scale((scale.multiplier << shift) // count, scale.shift - shift)
+        call = (
+            f"kernels::mean({braces(*runs)}, {-data.zero_point * count}, {cpp_scale(scale)}, "
+            f"{cpp_range(output_range(output))}, {names.inputs[0]}, {names.output});"
+        )
+        return LayerCode(("kernels/mean.h",), (call,))
+
+    return emit
+
+
+def _check_extreme(case: Case) -> None:
+    _check_mean(case)
+    require(_same_steps(case), "has input and output of different quantization")
+
+
+def _emit_extreme(*, greatest: bool) -> Callable[[Case, Names], LayerCode]:
+    def emit(case: Case, names: Names) -> LayerCode:
+        call = (
+            f"kernels::reduce_extreme<{str(greatest).lower()}>({braces(*_runs(case))}, {names.inputs[0]}, "
+            f"{names.output});"
+        )
+        return LayerCode(("kernels/extreme.h",), (call,))
+
+    return emit
+
+
+def _check_arg(case: Case) -> None:
+    require_activation(case.input(0), case.output)
+    require_int8(case.input(0))
+    require(case.output.dtype == np.int32, f"has an output of type {case.output.dtype}, not int32")
+
+
+def _emit_arg(*, greatest: bool) -> Callable[[Case, Names], LayerCode]:
+    def emit(case: Case, names: Names) -> LayerCode:
+        shape, axis = case.input(0).shape, _reduced_axes(case)[0]
+        call = (
+            f"kernels::arg_extreme<{str(greatest).lower()}>({math.prod(shape[:axis])}, {shape[axis]}, "
+            f"{math.prod(shape[axis + 1 :])}, {names.inputs[0]}, {names.output});"
+        )
+        return LayerCode(("kernels/extreme.h",), (call,))
+
+    return emit
 
 
 def _check_softmax(case: Case) -> None:
@@ -138,5 +178,10 @@ def _first(case: Case) -> tuple[int, ...]:  # noqa: ARG001 (one signature for al
 
 AVERAGE_POOL_2D = Lowering(_check_pool, _emit_pool(average=True))
 MAX_POOL_2D = Lowering(_check_pool, _emit_pool(average=False))
-MEAN = Lowering(_check_mean, _emit_mean)
+ARG_MAX = Lowering(_check_arg, _emit_arg(greatest=True))
+ARG_MIN = Lowering(_check_arg, _emit_arg(greatest=False))
+MEAN = Lowering(_check_mean, _emit_sum(divided=True))
+REDUCE_MAX = Lowering(_check_extreme, _emit_extreme(greatest=True))
+REDUCE_MIN = Lowering(_check_extreme, _emit_extreme(greatest=False))
+SUM = Lowering(_check_mean, _emit_sum(divided=False))
 SOFTMAX = Lowering(_check_softmax, _emit_softmax, in_place=_first)

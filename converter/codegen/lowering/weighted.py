@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from converter.codegen.arithmetic import quantization
 from converter.codegen.lowering.case import (
     Case,
     LayerCode,
     Lowering,
     Names,
-    require,
     require_activation,
     require_int8,
+    require_weights,
 )
 from converter.codegen.lowering.convolution import Convolution, Strategy, convolution
 from converter.codegen.lowering.depthwise import DEPTHWISE
@@ -28,18 +25,8 @@ def _check(case: Case) -> None:
     data, weights, output = case.input(0), case.input(1), case.output
     require_activation(data, output)
     require_int8(data, output)
-    require(weights.data is not None, f"has weights '{weights.name}' that are not a constant")
-    require(weights.dtype == np.int8, f"has weights of type {weights.dtype}, not int8")
-    require(weights.quantization is not None, "has weights without quantization")
-    steps = quantization(weights)
-    require(not steps.zero_point.any(), "has weights with a zero point other than 0")
     axis = 3 if isinstance(case.options, DepthwiseConv2DOptions) else 0
-    one_axis = len(steps.scale) == 1 or steps.axis == axis
-    require(one_axis, f"has weights quantized along axis {steps.axis}, not {axis}")
-    bias = case.optional_input(2)
-    if bias is not None:
-        require(bias.data is not None, f"has a bias '{bias.name}' that is not a constant")
-        require(bias.dtype == np.int32, f"has a bias of type {bias.dtype}, not int32")
+    require_weights(weights, case.optional_input(2), axis)
 
 
 def _strategy(conv: Convolution) -> Strategy:
