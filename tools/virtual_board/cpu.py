@@ -11,7 +11,6 @@ The CPU model is set without UC_MODE_MCLASS: that mode silently replaces it by a
 from __future__ import annotations
 
 import ctypes
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -22,6 +21,7 @@ from unicorn import arm_const as arm
 from unicorn import unicorn_const as const
 from unicorn.unicorn_py3.unicorn import uclib
 
+from tools.virtual_board.hidden import HiddenState
 from tools.virtual_board.memory import Memory
 from tools.virtual_board.native import layout as at
 from tools.virtual_board.native.library import READ_CALLBACK, load, uart_readers
@@ -82,7 +82,7 @@ class Cpu:
         self._translation_is_stale = False
         self._addresses_are_stale = False
         self._callbacks: list[Any] = []
-        self._find_hidden_fields()
+        self._hidden = HiddenState(self.unicorn)
         callbacks = load()
         self._add_native_hook(const.UC_HOOK_BLOCK, callbacks.on_block)
         for begin, end in (*memory.outside_ram(), (at.SHADOW, 2 * at.SHADOW - 1)):
@@ -158,41 +158,6 @@ class Cpu:
         """Go on at `address`, in Thumb state whatever its lowest bit."""
         self.write(PC, address | 1)
 
-    # Fields that Unicorn's interface does not offer, reached through a saved context.
-
-    def _find_hidden_fields(self) -> None:
-        """Find IPSR and the IT state in the context by their neighbours, and prove that it is IPSR.
-
-        In QEMU's CPUARMState `v7m.exception` stands right before `v7m.primask`, `condexec_bits` after
-        `thumb`.
-        """
-        header = self._offset_changed_by(arm.UC_ARM_REG_R0, 0, 0x5A5A_5A5A)
-        self._exception_offset = self._offset_changed_by(arm.UC_ARM_REG_PRIMASK, 0, 1) - 4
-        self._it_offset = self._offset_changed_by(PC, 0, 1, header + 16 * 4) + 4
-        self.exception = 0x155
-        if self.exception != 0x155:
-            raise RuntimeError("this version of unicorn keeps IPSR elsewhere; install the pinned one")
-        self.exception = 0
-
-    def _offset_changed_by(self, register: int, old: int, new: int, start: int | None = None) -> int:
-        """Return the offset of the first byte after the context's header that writing a register changes."""
-        self.write(register, old)
-        before = bytes(self.unicorn.context_save())
-        self.write(register, new)
-        after = bytes(self.unicorn.context_save())
-        self.write(register, old)
-        first = struct.calcsize("Niii?PP") if start is None else start
-        return next(i for i in range(first, len(before)) if before[i] != after[i])
-
-    def _write_hidden(self, offset: int, value: int) -> None:
-        context = self.unicorn.context_save()
-        pointer = ctypes.cast(context.context, ctypes.c_void_p).value
-        assert pointer is not None
-        ctypes.memmove(pointer + offset, struct.pack("<I", value), 4)
-        self.unicorn.context_restore(context)
-        # Writing the flags makes Unicorn derive its translation flags (handler mode, IT state) anew.
-        self.write(arm.UC_ARM_REG_APSR_NZCV, self.read(arm.UC_ARM_REG_APSR) & 0xF000_0000)
-
     @property
     def exception(self) -> int:
         """The exception number in IPSR; 0 in thread mode."""
@@ -200,17 +165,16 @@ class Cpu:
 
     @exception.setter
     def exception(self, number: int) -> None:
-        self._write_hidden(self._exception_offset, number)
+        self._hidden.write_exception(number)
 
     @property
     def it_state(self) -> int:
         """ITSTATE, 8 bits."""
-        context = bytes(self.unicorn.context_save())
-        return int(struct.unpack_from("<I", context, self._it_offset)[0]) & 0xFF
+        return self._hidden.read_it_state()
 
     @it_state.setter
     def it_state(self, state: int) -> None:
-        self._write_hidden(self._it_offset, state)
+        self._hidden.write_it_state(state)
 
     # Traps that cost time, and are set only while they are on.
 

@@ -148,6 +148,22 @@ def test_a_fault_is_reported_and_taken(name: str) -> None:
         assert report.registers["r2"] == 5
 
 
+def test_a_fault_in_an_it_block_can_be_returned_from() -> None:
+    """The pushed xPSR keeps the rest of the block."""
+    handler = (
+        ".global handler\n.type handler, %function\n.thumb_func\n"
+        "handler: ldr r0, =0x20002000\n str r0, [sp]\n bx lr\n.ltorg\n"
+    )
+    board = run_assembly(
+        "movs r1, #1\n ldr r0, =0x30000000\n cmp r1, #1\n ittee eq\n"
+        f"{MARKED} streq r1, [r0]\n moveq r2, #5\n movne r2, #6\n movne r3, #7\n"
+        f" ldr r4, =results\n str r2, [r4, #64]\n b halt\n.ltorg\n{handler}"
+    )
+    assert len(board.faults) == 1
+    assert word(board, RESULTS + 64) == 5
+    assert word(board, 0x2000_2000) == 1
+
+
 def test_a_fault_whose_handler_is_off_escalates() -> None:
     board = run_assembly("ldr r0, =0x30000000\n ldr r1, [r0]\n b halt")
     frame = taken(board)
