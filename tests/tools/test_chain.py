@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from converter.board import load_board
 from tools.cli import execute
+from tools.virtual_board.board import Outcome, VirtualBoard
 
 CONFIG = """
 [data]
@@ -60,6 +62,13 @@ def test_board_answers_as_the_host_does_and_all_is_told(folder: Path) -> None:
     assert ram["total"] == ram["arena"] + ram["data_bss"] + ram["stack"] < ram["budget"]
     assert flash["total"] == flash["weights"] + flash["code"] < flash["budget"] == 1_048_576
     assert {"train", "convert", "evaluate", "check", "build", "test"} <= report["stages"].keys()
+
+
+def test_image_waits_for_the_host_soon_after_reset(folder: Path) -> None:
+    elf = folder / "build" / "stm32f746g_disco" / "firmware.elf"
+    board = VirtualBoard(load_board("stm32f746g_disco"), elf)
+    assert board.run(300_000) is Outcome.IDLE
+    assert board.instructions < 10_000
 
 
 def test_run_folder_holds_every_artefact(folder: Path) -> None:
