@@ -13,7 +13,7 @@ from converter.board import Board
 from tools.virtual_board import faults
 from tools.virtual_board.chip import Chip
 from tools.virtual_board.cpu import GENERAL, LR, PC, SP, Event, Stop
-from tools.virtual_board.cycles import estimate_cycles
+from tools.virtual_board.cycles import estimate
 from tools.virtual_board.diagnosis import EXCEPTION_RETURN, SUPERVISOR_CALL, Diagnosis, diagnose, is_aligned
 from tools.virtual_board.exceptions import LockupError, ReturnFaultError
 from tools.virtual_board.faults import FaultKind, FaultReport
@@ -21,6 +21,7 @@ from tools.virtual_board.image import load_image
 from tools.virtual_board.layers import LayerCounter
 from tools.virtual_board.native import layout as at
 from tools.virtual_board.snapshot import DEFAULT_DEADLINE, Snapshot
+from tools.virtual_board.trace import Trace
 
 UNKNOWN_FUNCTION = "(no symbol)"
 _NEVER = 1 << 62
@@ -67,7 +68,8 @@ class VirtualBoard:
         self._waited_at = 0
         self._sleeping = False
         self.chip = Chip(board, self.image, self._warn)
-        self.layers = LayerCounter(self.chip, self.image)
+        self.trace = Trace(self.chip.cpu, board)
+        self.layers = LayerCounter(self.chip, self.image, self.trace)
 
     @property
     def instructions(self) -> int:
@@ -222,12 +224,16 @@ class VirtualBoard:
         return dict(counts.most_common())
 
     def cycles_estimate(self) -> int:
-        """Estimate the cycles of a Cortex-M7 since the counters were reset: see `cycles`."""
-        return estimate_cycles(self.chip.memory, self.chip.memory.block_counts())
+        """Estimate the cycles of a Cortex-M7 since the counters were reset: see `cycles`.
+
+        Without a trace that runs since then, it is a lower bound.
+        """
+        return estimate(self.chip.memory, self.chip.memory.block_counts(), self.trace.events).total
 
     def reset_counters(self) -> None:
         """Start profile and cycle estimate anew."""
         self.chip.memory.reset_counts()
+        self.trace.reset_counts()
 
     def snapshot(self) -> Snapshot:
         """Return all that was counted and noticed."""

@@ -19,15 +19,14 @@ RAM_FILL = 7  # over a bus of 32 bits, until the 64 bits come that are wanted
 STORE_FILL = 4  # what the store buffer does not hide
 WRITE_BACK = 4
 UNALIGNED_LOAD = 3
+_NONE = Events()
 
 
-def estimate(memory: Memory, blocks: Iterable[BlockCount], events: Events | None = None) -> CycleEstimate:
+def estimate(memory: Memory, blocks: Iterable[BlockCount], events: Events = _NONE) -> CycleEstimate:
     """Estimate where the cycles of the executed blocks went.
 
-    Without events of a trace the caches are taken to hold everything, and no branch is mispredicted: a lower
-    bound.
+    Without events of a trace the caches hold everything and no branch is mispredicted: a lower bound.
     """
-    happened = events or Events()
     issue = operands = 0.0
     for block in blocks:
         timing = time_block(memory.read(block.address, block.size) or b"")
@@ -36,16 +35,11 @@ def estimate(memory: Memory, blocks: Iterable[BlockCount], events: Events | None
     return CycleEstimate(
         issue=round(issue),
         operands=round(operands),
-        branches=happened.mispredictions * MISPREDICTION,
-        code=happened.code_fills * FLASH_FILL,
-        constants=happened.constant_fills * FLASH_FILL,
-        data=happened.data_fills * RAM_FILL
-        + happened.store_fills * STORE_FILL
-        + happened.write_backs * WRITE_BACK
-        + happened.unaligned_loads * UNALIGNED_LOAD,
+        branches=events.mispredictions * MISPREDICTION,
+        code=events.code_fills * FLASH_FILL,
+        constants=events.constant_fills * FLASH_FILL,
+        data=events.data_fills * RAM_FILL
+        + events.store_fills * STORE_FILL
+        + events.write_backs * WRITE_BACK
+        + events.unaligned_loads * UNALIGNED_LOAD,
     )
-
-
-def estimate_cycles(memory: Memory, blocks: Iterable[BlockCount]) -> int:
-    """Estimate the cycles of the executed blocks, a lower bound: see `estimate`."""
-    return estimate(memory, blocks).total

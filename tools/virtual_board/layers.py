@@ -26,7 +26,7 @@ class LayerCounter:
     Counters start anew whenever a layer is entered, for what is counted belongs to the layer then.
     """
 
-    def __init__(self, chip: Chip, image: Image) -> None:
+    def __init__(self, chip: Chip, image: Image, trace: Trace) -> None:
         self._chip = chip
         self._entries = {
             function.address: int(match[1])
@@ -37,7 +37,7 @@ class LayerCounter:
         self._counted: dict[int, Counter[tuple[int, int, int]]] = {}
         self._events: dict[int, Events] = {}
         self._running: int | None = None
-        self._trace = Trace(chip.cpu, chip.board)
+        self._trace = trace
 
     def start(self) -> None:
         """Count from now on."""
@@ -68,7 +68,7 @@ class LayerCounter:
         if (index := self._entries.get(address)) is not None:
             self._watch(self._chip.cpu.read(LR) & ~1)
             memory.reset_counts()
-            self._trace.take()
+            self._trace.reset_counts()
             self._running = index
             hits = self._counted.setdefault(index, Counter())
             hits[address, size, memory.count_instructions(address, address + size)] += 1
@@ -77,12 +77,12 @@ class LayerCounter:
             for block in memory.block_counts():
                 if block.address != address:
                     hits[block.address, block.size, block.instructions] += block.hits
-            self._events[self._running] = self._events.get(self._running, Events()).plus(self._trace.take())
+            self._events[self._running] = self._events.get(self._running, Events()).plus(self._trace.events)
             self._running = None
 
     def _result(self, index: int) -> LayerCounts:
         blocks = [BlockCount(*block, number) for block, number in sorted(self._counted[index].items())]
-        cycles = estimate(self._chip.memory, blocks, self._events.get(index))
+        cycles = estimate(self._chip.memory, blocks, self._events.get(index, Events()))
         return LayerCounts(
             instructions=sum(block.instructions * block.hits for block in blocks),
             cycles_estimate=cycles.total,

@@ -78,8 +78,11 @@ class Trace:
             self._cpu.translate_anew()
         self._hooks = []
 
-    def take(self) -> Events:
-        """Return what was counted since the start or the last time, and count from zero."""
-        events = Events(*(int(count) for count in self._words[: at.COUNTERS]))
+    @property
+    def events(self) -> Events:
+        """What was counted since the start or the last reset of the counts."""
+        return Events(*(int(count) for count in self._words[: at.COUNTERS]))
+
+    def reset_counts(self) -> None:
+        """Count from zero; the caches keep what they hold."""
         self._words[: at.COUNTERS] = 0
-        return events

@@ -17,7 +17,7 @@ from tools.virtual_board.board import VirtualBoard
 from tools.virtual_board.cycles import FLASH_FILL, MISPREDICTION, estimate
 from tools.virtual_board.memory import BlockCount
 from tools.virtual_board.pipeline import time_block
-from tools.virtual_board.trace import Events, Trace
+from tools.virtual_board.trace import Events
 
 LINE = 32
 CACHE = 4096
@@ -141,12 +141,11 @@ def test_what_is_no_instruction_counts_all_the_same() -> None:
 def trace(body: str) -> tuple[VirtualBoard, Events]:
     """Run `body` with a trace of all of it."""
     board = VirtualBoard(BOARD, assemble(body))
-    trace = Trace(board.chip.cpu, BOARD)
-    trace.start()
+    board.trace.start()
     board.run(10_000_000)
-    trace.stop()
+    board.trace.stop()
     assert not board.faults
-    return board, trace.take()
+    return board, board.trace.events
 
 
 def read_through(address: int, size: int, passes: int, stores: bool = False) -> str:
@@ -252,8 +251,11 @@ def test_the_estimate_adds_up() -> None:
     assert cycles.constants == events.constant_fills * FLASH_FILL
     assert cycles.branches == events.mispredictions * MISPREDICTION
     assert cycles.total >= max(1, board.instructions / 2)
-    assert board.cycles_estimate() == cycles.issue + cycles.operands
-    assert estimate(board.chip.memory, [], None).total == 0
+    assert board.cycles_estimate() == cycles.total
+    untraced = estimate(board.chip.memory, blocks)
+    assert untraced.total == untraced.issue + untraced.operands == cycles.issue + cycles.operands
+    board.reset_counters()
+    assert board.cycles_estimate() == 0
 
 
 def test_layers_carry_their_share() -> None:
