@@ -19,6 +19,7 @@ import numpy.typing as npt
 import tflite
 
 from common.errors import ModelError
+from converter.folding import without_constant_operators
 from converter.graph import Graph, Operator, Quantization, Tensor
 from converter.layer_names import layer_names
 from converter.shapes import check_shapes
@@ -78,8 +79,8 @@ def _parse(data: bytes, name: str, source: str) -> Graph:
         return _read_model(data, name)
     except ModelError as error:
         raise ModelError(f"{source}: {error}") from None
-    except _DAMAGE as error:
-        raise ModelError(f"{source}: damaged or truncated .tflite file ({type(error).__name__})") from None
+    except _DAMAGE:
+        raise ModelError(f"{source}: damaged or truncated .tflite file; export it again") from None
 
 
 def _read_model(data: bytes, name: str) -> Graph:
@@ -97,7 +98,7 @@ def _read_model(data: bytes, name: str) -> Graph:
     graph = Graph(name, hashlib.sha256(data).hexdigest(), tensors, operators, inputs, outputs)
     _check_order(graph)
     check_shapes(graph)
-    return graph
+    return without_constant_operators(graph)
 
 
 def _length(length: int, data: bytes, what: str, limit: int | None = None) -> int:

@@ -16,6 +16,11 @@ def line(text: str) -> None:
     out.print(text, markup=False, soft_wrap=True)
 
 
+def debugging() -> bool:
+    """Whether -v was given."""
+    return logging.getLogger("tools").isEnabledFor(logging.DEBUG)
+
+
 def set_up_logging(verbosity: int) -> None:
     """Log to stderr: -1 errors only, 0 what the stages do, 1 and more everything, with timestamps."""
     level = {-1: logging.ERROR, 0: logging.INFO}.get(verbosity, logging.DEBUG)

@@ -119,9 +119,15 @@ class RunFolder:
 
         Returns:
             The stage's record, and whether it ran now. `work` returns what the record keeps as `result`.
+
+        Raises:
+            ConfigError: an input is absent or cannot be read, or the manifest is damaged.
         """
         manifest = self.manifest()
-        read = {self._relative(path): _digest(path) for path in inputs}
+        try:
+            read = {self._relative(path): _digest(path) for path in inputs}
+        except OSError as error:
+            raise ConfigError(f"{error.filename}: cannot be read: {error.strerror}") from None
         key = sha256(json.dumps([config, read], sort_keys=True, default=str).encode()).hexdigest()
         last = manifest.stages.get(name)
         if last and not force and last.key == key and self._unchanged(last.outputs):

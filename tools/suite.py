@@ -38,7 +38,7 @@ def run_suite(run: RunFolder, target: TargetName, config: RunConfig, options: Se
     if done.returncode in (0, 1):
         return done.returncode == 0
     if done.returncode in _FAILURES:
-        raise _FAILURES[done.returncode](f"the board tests stopped; see above ({' '.join(command)})")
+        raise _FAILURES[done.returncode]("the board tests stopped; the reason stands above")
     if done.returncode == 2:  # pytest's own code for Ctrl-C
         raise KeyboardInterrupt
     raise ConfigError(f"pytest could not run the board tests (exit code {done.returncode}); see above")

@@ -85,6 +85,27 @@ def test_garbage_models_are_refused(
     assert not Path("run", "model.tflite").exists()
 
 
+def test_absent_calibration_is_named(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(b"anything")
+    assert execute(["convert", "net.onnx", "--calibration", "absent.npy"]) == 2
+    assert capfd.readouterr().err.startswith("error: absent.npy: cannot be read")
+
+
+def test_bug_of_ours_is_one_line_without_v(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("surprise")
+
+    monkeypatch.setattr("tools.doctor.examine", fail)
+    assert execute(["doctor"]) == 1
+    error = capfd.readouterr().err
+    assert "ZeroDivisionError: surprise" in error
+    assert error.count("\n") == 1
+    with pytest.raises(ZeroDivisionError):
+        execute(["doctor", "-v"])
+
+
 def test_check_of_a_real_model_as_json(capfd: pytest.CaptureFixture[str]) -> None:
     model = shared_data("models", "kws_ref_model.tflite")
     assert execute(["check", str(model), "--json"]) == 0

@@ -28,4 +28,15 @@ def execute(arguments: list[str]) -> int:
         return int(error.exit_code)
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)
+    except OSError as error:
+        console.err.print(f"error: {error}", markup=False, soft_wrap=True)
+        return int(ExitCode.USAGE)
+    except Exception as error:
+        if console.debugging():
+            raise
+        text = (
+            f"internal error, a bug of tinyboost: {type(error).__name__}: {error} (-v prints the traceback)"
+        )
+        console.err.print(text, markup=False, soft_wrap=True)
+        return int(ExitCode.CHECK_FAILED)
     return code if isinstance(code, int) else int(ExitCode.OK)
