@@ -195,6 +195,12 @@ def _change_units(case: ShapeCase) -> Shape:
     return declared if _without_units(declared) == _without_units(shape) else shape
 
 
+def _shape(case: ShapeCase) -> Shape:
+    if case.output.dtype not in (np.int32, np.int64):
+        raise MismatchError(f"has an output of type {case.output.dtype}")
+    return (len(case.input(0).shape),)
+
+
 def _arg(case: ShapeCase) -> Shape:
     axes, shape = integer_list(case.input(1), "an axis"), case.input(0).shape
     if len(axes) != 1:
@@ -241,6 +247,7 @@ _RULES: dict[str, _Rule] = {
     "RESHAPE": (1, 2, _reshape),
     "SQUEEZE": (1, 1, _change_units),
     "EXPAND_DIMS": (2, 2, _change_units),
+    "SHAPE": (1, 1, _shape),
     "SOFTMAX": _ELEMENTWISE,
     "QUANTIZE": _ELEMENTWISE,
     "DEQUANTIZE": _ELEMENTWISE,
@@ -253,3 +260,5 @@ _RULES: dict[str, _Rule] = {
     "HARD_SWISH": _ELEMENTWISE,
 }
 KINDS = frozenset(_RULES) | frozenset(MOVEMENTS)
+# Their output is their input.
+ALIASES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")

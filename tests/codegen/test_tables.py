@@ -73,6 +73,13 @@ def test_tables_of_a_fixed_output_quantization(kind: str, scale: float, zero_poi
     _assert_table_is_exact(_model(kind, (scale, zero_point), FIXED[kind](scale, zero_point), 0.0))
 
 
+@settings(max_examples=50, deadline=None)
+@given(exponents=st.tuples(st.floats(-27, -8), st.floats(0, 25)), zero_point=ZERO_POINTS)
+def test_hard_swish_of_values_near_zero(exponents: tuple[float, float], zero_point: int) -> None:
+    scale = 2 ** exponents[0]
+    _assert_table_is_exact(_model("HARD_SWISH", (scale, zero_point), (scale * 2 ** exponents[1], 3), 0.0))
+
+
 @pytest.mark.parametrize(
     ("scale", "out"),
     [(0.02067505568265915, 0.008316518738865852), (0.4588012993335724, 0.3454742133617401)],
@@ -87,7 +94,7 @@ def test_scales_of_hard_swish_are_divided_in_double_precision(scale: float, out:
         ("LOGISTIC", (0.1, 0), (1 / 128, 0), "1/256 and zero point -128"),
         ("TANH", (0.1, 0), (1 / 256, -128), "1/128 and zero point 0"),
         ("LOGISTIC", (1e-9, 0), (1 / 256, -128), "tiny scale"),
-        ("HARD_SWISH", (0.5, 0), (1e-6, 0), "cannot hold"),
+        ("HARD_SWISH", (0.5, 0), (1e-6, 0), "too small"),
         ("RELU", (0.5, 0), (1e-8, 0), "too small"),
     ],
 )

@@ -20,12 +20,10 @@ from converter.codegen.lowering.case import (
 )
 from converter.graph import Tensor
 from converter.movement import Move, Movement, movement
-from converter.shapes import shape_case
+from converter.shapes import ALIASES, shape_case
 
 _STEPS = 4
 _DTYPES = (np.int8, np.int32, np.float32)
-# Their output is their input.
-ALIASES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 _INTO_ONE = ("CONCATENATION", "PACK")
 
 
