@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 
 Side = Annotated[int, Field(ge=1, le=4096)]
 Factor = Annotated[float, Field(ge=1.0, le=16.0)]
+Placement = Literal["uniform", "first", "middle", "last"]
+Activation = Literal["relu6", "relu", "hard_swish"]
 
 
 class Section(BaseModel):
@@ -39,7 +41,8 @@ class DataConfig(Section):
 class StageConfig(Section):
     """A stage of inverted residual blocks; the first block takes `stride`, only the others have a shortcut.
 
-    `expand_ratio` 1 means a depthwise separable block, without expansion.
+    `expand_ratio` 1 means a depthwise separable block, without expansion. `squeeze_excite` puts a
+    squeeze-and-excitation of a quarter of the hidden width, at least 16, behind each depthwise convolution.
     """
 
     expand_ratio: Annotated[float, Field(ge=1.0, le=64.0)]
@@ -47,14 +50,18 @@ class StageConfig(Section):
     blocks: PositiveInt = 1
     stride: Literal[1, 2] = 1
     kernel: Literal[3, 5, 7] = 3
+    activation: Activation = "relu6"
+    squeeze_excite: bool = False
 
 
 class ModelConfig(Section):
     """A network of the zoo, whole or with a block table of one's own.
 
-    `stem_channels`, `stages` and `last_channels` replace the published table of `name` where given;
-    `last_channels` 0 leaves the last 1x1 convolution out and is never scaled. `width_multiplier` None is
-    the network's own. Padding "tf_same" is TFLite's SAME, "symmetric" the papers' (PyTorch's) kernel // 2.
+    `stem_channels`, `stages`, `last_channels` and `head_channels` replace the published table of `name`
+    where given. The last two are the 1x1 convolutions before and after the global pooling; 0 leaves one
+    out, and they are never scaled. `width_multiplier` None is the network's own. Padding "tf_same" is
+    TFLite's SAME, "symmetric" the papers' (PyTorch's) kernel // 2. Networks of other kinds than inverted
+    residual blocks refuse the settings they have no use for.
     """
 
     name: str = "mobilenet_v2"
@@ -63,6 +70,7 @@ class ModelConfig(Section):
     stem_stride: Literal[1, 2] = 2
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)] | None = None
     last_channels: Annotated[int, Field(ge=0)] | None = None
+    head_channels: Annotated[int, Field(ge=0)] | None = None
     padding: Literal["tf_same", "symmetric"] = "tf_same"
     init: Literal["kaiming_uniform", "he_fan_out"] = "kaiming_uniform"
 
@@ -94,6 +102,34 @@ class NetAugConfig(Section):
         return self
 
 
+class ExpansionConfig(Section):
+    """Which layers of a network become deeper blocks, and which blocks (Yu et al., DAC 2023, section 3.3).
+
+    `fraction` of the candidates, at least one, are expanded, at the places that `placement` says. The hidden
+    width of a block is `ratio` times the layer's input width. `activation` is that of the block; None takes
+    the one that follows the layer in the network.
+    """
+
+    block: Literal["inverted_residual", "basic", "bottleneck"] = "inverted_residual"
+    placement: Placement = "uniform"
+    fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
+    ratio: Annotated[int, Field(ge=1, le=64)] = 6
+    activation: Literal["relu", "relu6", "hard_swish", "gelu"] | None = None
+
+
+class NetBoosterConfig(ExpansionConfig):
+    """NetBooster (Yu et al., DAC 2023): the tiny network is trained as a deep giant and contracted again.
+
+    The giant trains for `giant_epochs` (None: the paper's 160 of 310), then its inserted activations decay
+    to the identity over `decay_epochs` (None: 40 of 310; 0 removes them at once), and the rest of the epochs
+    finetunes. With the decay, the learning rate starts anew at `plt_learning_rate` (None: learning_rate).
+    """
+
+    giant_epochs: PositiveInt | None = None
+    decay_epochs: Annotated[int, Field(ge=0)] | None = None
+    plt_learning_rate: PositiveFloat | None = None
+
+
 class TrainConfig(Section):
     """The recipe: SGD with Nesterov momentum, linear warm-up per step, cosine to 0.
 
@@ -122,6 +158,7 @@ class TrainConfig(Section):
     checkpoint_every: PositiveInt = 1
     evaluate_every: PositiveInt = 1
     netaug: NetAugConfig = NetAugConfig()
+    netbooster: NetBoosterConfig = NetBoosterConfig()
 
     @model_validator(mode="after")
     def _warms_up_in_time(self) -> Self:

@@ -71,7 +71,7 @@ def test_mobilenet_widths_are_rounded_to_eight():
     stride=st.sampled_from([1, 2]),
 )
 def test_same_padding_is_that_of_onnx(height, width, kernel, stride):
-    layer = ConvNorm(2, 3, (height, width), kernel=kernel, stride=stride, activation=False)
+    layer = ConvNorm(2, 3, (height, width), kernel=kernel, stride=stride, activation=None)
     layer.norm.eps = 0.0
     layer.eval()
     image = torch.randn(1, 2, height, width)

@@ -34,7 +34,8 @@ class ElasticConv2d(nn.Conv2d):
             weight, groups = self.weight[:channels], channels
         else:
             weight, groups = self.weight[: self.active_out, :channels], 1
-        return functional.conv2d(input, weight, None, self.stride, self.padding, self.dilation, groups)
+        bias = None if self.bias is None else self.bias[: weight.shape[0]]
+        return functional.conv2d(input, weight, bias, self.stride, self.padding, self.dilation, groups)
 
 
 class ElasticBatchNorm2d(nn.BatchNorm2d):
@@ -67,12 +68,16 @@ class ElasticLinear(nn.Linear):
 ELASTIC_LAYERS = LayerTypes(ElasticConv2d, ElasticBatchNorm2d, ElasticLinear)
 
 
+_LEAST_SQUEEZE = 16
+
+
 def widen(table: NetworkTable, width: Callable[[], float], expand: Callable[[], float]) -> NetworkTable:
     """Multiply the widths of `table` by factors, one call of `width` or `expand` for each that is free.
 
-    Free are the outputs of the stem, of blocks without shortcut and of the last convolution, and the
-    expansion of each block. A hidden width is active input width x expand ratio x factor, so that the
-    factors compound. Widths are rounded to the nearest integer (not to multiples of 8).
+    Free are the outputs of the stem, of blocks without shortcut, of the last convolution and of the head,
+    and the expansion of each block. A hidden width is active input width x expand ratio x factor, so that
+    the factors compound; a squeeze-and-excitation keeps its share of the hidden width, but not below 16.
+    Widths are rounded to the nearest integer (not to multiples of 8).
     """
     stem = _round(table.stem_channels * width())
     channels = stem
@@ -81,10 +86,12 @@ def widen(table: NetworkTable, width: Callable[[], float], expand: Callable[[], 
         ratio = row.hidden / row.in_channels
         hidden = _round(channels * ratio * expand()) if row.expands else channels
         out = channels if row.shortcut else _round(row.out_channels * width())
-        rows.append(replace(row, in_channels=channels, hidden=hidden, out_channels=out))
+        squeeze = max(_round(hidden * row.squeeze / row.hidden), min(row.squeeze, _LEAST_SQUEEZE))
+        rows.append(replace(row, in_channels=channels, hidden=hidden, out_channels=out, squeeze=squeeze))
         channels = out
     last = _round(table.last_channels * width()) if table.last_channels else 0
-    return replace(table, stem_channels=stem, blocks=tuple(rows), last_channels=last)
+    head = _round(table.head_channels * width()) if table.head_channels else 0
+    return replace(table, stem_channels=stem, blocks=tuple(rows), last_channels=last, head_channels=head)
 
 
 def _round(width: float) -> int:
@@ -108,9 +115,14 @@ def activate(network: InvertedResidualNetwork, table: NetworkTable) -> None:
     for block, row in zip(network.inverted_blocks, table.blocks, strict=True):
         if block.expand is not None:
             _set_width(block.expand.conv, row.hidden)
+        if block.excite is not None:
+            _set_width(block.excite.reduce, row.squeeze)
+            _set_width(block.excite.expand, row.hidden)
         _set_width(block.project.conv, row.out_channels)
     if network.last is not None:
         _set_width(network.last.conv, table.last_channels)
+    if network.head is not None:
+        _set_width(network.head, table.head_channels)
 
 
 def _set_width(conv: nn.Conv2d, channels: int) -> None:
@@ -128,9 +140,9 @@ def slice_into(network: nn.Module, elastic: nn.Module) -> None:
     network.load_state_dict(state)
 
 
-def hidden_order(projection: nn.Conv2d) -> Tensor:
-    """Order hidden channels by the L1 norm of their weights in the whole projection, largest first; int64."""
-    return projection.weight.detach().abs().sum(dim=(0, 2, 3)).argsort(descending=True, stable=True)
+def channel_order(consumer: nn.Conv2d) -> Tensor:
+    """Order the input channels of a convolution by the L1 norm of all their weights, largest first; int64."""
+    return consumer.weight.detach().abs().sum(dim=(0, 2, 3)).argsort(descending=True, stable=True)
 
 
 @torch.no_grad()
@@ -139,22 +151,41 @@ def sort_hidden_channels(
 ) -> None:
     """Permute the hidden channels of every expanding block so that the important ones come first.
 
-    The function of the full-width network does not change. With `momentum`, the optimizer's buffers are
-    permuted along (the authors' code leaves them in place).
+    Those inside of a squeeze-and-excitation follow. The function of the full-width network does not
+    change. With `momentum`, the optimizer's buffers are permuted along (the authors' code leaves them in
+    place).
     """
     for block in network.inverted_blocks:
         if block.expand is None:
             continue
-        order = hidden_order(block.project.conv)
-        axes: list[tuple[Tensor, int]] = [
+        axes: list[_Axis] = [
             (block.expand.conv.weight, 0),
             (block.depthwise.conv.weight, 0),
             (block.project.conv.weight, 1),
         ]
         for norm in (block.expand.norm, block.depthwise.norm):
             axes += [(tensor, 0) for tensor in (norm.weight, norm.bias, *norm_statistics(norm))]
-        for tensor, axis in axes:
-            tensor.copy_(tensor.index_select(axis, order))
-            buffer = optimizer.state.get(tensor, {}).get("momentum_buffer")
-            if momentum and buffer is not None:
-                buffer.copy_(buffer.index_select(axis, order))
+        if block.excite is not None:
+            axes += [(block.excite.reduce.weight, 1), *_outputs(block.excite.expand)]
+        _permute(axes, channel_order(block.project.conv), optimizer if momentum else None)
+        if block.excite is not None:
+            axes = [(block.excite.expand.weight, 1), *_outputs(block.excite.reduce)]
+            _permute(axes, channel_order(block.excite.expand), optimizer if momentum else None)
+
+
+_Axis = tuple[Tensor, int]
+
+
+def _outputs(conv: nn.Conv2d) -> list[_Axis]:
+    assert conv.bias is not None
+    return [(conv.weight, 0), (conv.bias, 0)]
+
+
+def _permute(axes: list[_Axis], order: Tensor, optimizer: torch.optim.Optimizer | None) -> None:
+    """Reorder each tensor along its axis, and its momentum where the optimizer is given."""
+    for tensor, axis in axes:
+        tensor.copy_(tensor.index_select(axis, order))
+        state = optimizer.state.get(tensor, {}) if optimizer is not None else {}
+        buffer = state.get("momentum_buffer")
+        if buffer is not None:
+            buffer.copy_(buffer.index_select(axis, order))

@@ -1,13 +1,14 @@
-"""The model zoo: networks of inverted residual blocks, declared by tables."""
+"""The model zoo, a file per family. A further one is a file like those here, and its line below."""
 
 from __future__ import annotations
 
 from torch import nn
 
 from trainer.config import ModelConfig
+from trainer.models import deit, mcunet, mlperf_tiny, mobilenet_v2, mobilenet_v3, proxyless, resnet
 from trainer.models.counting import Cost, count
 from trainer.models.network import InputShape, InvertedResidualNetwork, NetworkTable
-from trainer.models.zoo import MODELS
+from trainer.models.registry import MODELS, register_model
 
 __all__ = [
     "MODELS",
@@ -17,12 +18,21 @@ __all__ = [
     "NetworkTable",
     "build_network",
     "count",
+    "deit",
+    "mcunet",
+    "mlperf_tiny",
+    "mobilenet_v2",
+    "mobilenet_v3",
+    "proxyless",
+    "register_model",
+    "resnet",
 ]
 
 
 def build_network(config: ModelConfig, input_shape: InputShape, classes: int) -> nn.Module:
     """Build the network `config` names, for images of (C, H, W); weights are not yet meaningful.
 
-    Raises ConfigError for an unknown name, or for images too small for the network's strides.
+    Raises ConfigError for an unknown name, for a setting the network has no use for, or for images too
+    small for the network's strides.
     """
     return MODELS.get(config.name)(config, input_shape, classes)

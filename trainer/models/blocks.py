@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn import functional
+
+from trainer.config import Activation
 
 PaddingRule = Literal["tf_same", "symmetric"]
 Size = tuple[int, int]
@@ -28,7 +31,8 @@ class BlockRow:
     """One inverted residual block: [1x1 expansion,] depthwise kernel x kernel, linear 1x1 projection.
 
     `hidden` is the width of the depthwise convolution; where it equals `in_channels`, the block has no
-    expansion. Only an explicit `shortcut` adds the input: equal widths alone do not.
+    expansion. Only an explicit `shortcut` adds the input: equal widths alone do not. `squeeze` is the
+    width inside of the squeeze-and-excitation behind the depthwise convolution, 0 for none.
     """
 
     in_channels: int
@@ -37,11 +41,20 @@ class BlockRow:
     kernel: int = 3
     stride: int = 1
     shortcut: bool = False
+    activation: Activation = "relu6"
+    squeeze: int = 0
 
     @property
     def expands(self) -> bool:
         """Whether the block has an expansion convolution."""
         return self.hidden != self.in_channels
+
+
+def make_activation(name: Activation) -> nn.Module:
+    """A new layer of the activation."""
+    if name == "hard_swish":
+        return nn.Hardswish()
+    return nn.ReLU6(inplace=True) if name == "relu6" else nn.ReLU(inplace=True)
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -51,7 +64,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 class ConvNorm(nn.Module):
-    """[pad,] conv, norm [, ReLU6]: the convolution has no bias, and maps `size` to `out_size` pixels.
+    """[pad,] conv, norm [, activation]: the convolution has no bias, and maps `size` to `out_size` pixels.
 
     Padding that differs before and after the map (SAME, stride 2, even size) is a ZeroPad2d of its own.
     """
@@ -62,23 +75,24 @@ class ConvNorm(nn.Module):
         out_channels: int,
         size: Size,
         *,
-        kernel: int = 1,
+        kernel: int | Size = 1,
         stride: int = 1,
         groups: int = 1,
-        activation: bool = True,
+        activation: Activation | None = "relu6",
         padding: PaddingRule = "tf_same",
         layers: LayerTypes = PLAIN_LAYERS,
     ) -> None:
         super().__init__()
-        rows = columns = (kernel // 2, kernel // 2)
+        sides = (kernel, kernel) if isinstance(kernel, int) else kernel
+        rows, columns = ((side // 2, side // 2) for side in sides)
         if padding == "tf_same":
-            rows, columns = (same_padding(side, kernel, stride) for side in size)
+            rows, columns = (same_padding(*axis, stride) for axis in zip(size, sides, strict=True))
         even = rows[0] == rows[1] and columns[0] == columns[1]
         inner = (rows[0], columns[0]) if even else (0, 0)
         self.pad = nn.Identity() if even else nn.ZeroPad2d((*columns, *rows))
-        self.conv = layers.conv(in_channels, out_channels, kernel, stride, inner, groups=groups, bias=False)
+        self.conv = layers.conv(in_channels, out_channels, sides, stride, inner, groups=groups, bias=False)
         self.norm = layers.norm(out_channels)
-        self.act = nn.ReLU6(inplace=True) if activation else nn.Identity()
+        self.act = make_activation(activation) if activation else nn.Identity()
         self.out_size: Size = (-(-size[0] // stride), -(-size[1] // stride))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,15 +101,36 @@ class ConvNorm(nn.Module):
         return out
 
 
+class SqueezeExcite(nn.Module):
+    """Scales each channel by 0..1, computed from the means of all (Hu et al., CVPR 2018).
+
+    The gate is MobileNetV3's: ReLU inside, a hard sigmoid at the end (Howard et al., ICCV 2019).
+    """
+
+    def __init__(self, channels: int, squeeze: int, layers: LayerTypes = PLAIN_LAYERS) -> None:
+        super().__init__()
+        self.reduce = layers.conv(channels, squeeze, 1)
+        self.expand = layers.conv(squeeze, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float [N, channels, H, W], scaled."""
+        squeezed = functional.relu(self.reduce(x.mean(dim=(2, 3), keepdim=True)))
+        return x * functional.hardsigmoid(self.expand(squeezed))
+
+
 class InvertedResidual(nn.Module):
-    """The block that a `BlockRow` describes (Sandler et al., CVPR 2018)."""
+    """The block that a `BlockRow` describes (Sandler et al., CVPR 2018; Howard et al., ICCV 2019)."""
 
     def __init__(
         self, row: BlockRow, size: Size, padding: PaddingRule = "tf_same", layers: LayerTypes = PLAIN_LAYERS
     ) -> None:
         super().__init__()
         self.shortcut = row.shortcut
-        self.expand = ConvNorm(row.in_channels, row.hidden, size, layers=layers) if row.expands else None
+        self.expand = (
+            ConvNorm(row.in_channels, row.hidden, size, activation=row.activation, layers=layers)
+            if row.expands
+            else None
+        )
         self.depthwise = ConvNorm(
             row.hidden,
             row.hidden,
@@ -103,14 +138,19 @@ class InvertedResidual(nn.Module):
             kernel=row.kernel,
             stride=row.stride,
             groups=row.hidden,
+            activation=row.activation,
             padding=padding,
             layers=layers,
         )
         self.out_size = self.depthwise.out_size
-        self.project = ConvNorm(row.hidden, row.out_channels, self.out_size, activation=False, layers=layers)
+        self.excite = SqueezeExcite(row.hidden, row.squeeze, layers) if row.squeeze else None
+        self.project = ConvNorm(row.hidden, row.out_channels, self.out_size, activation=None, layers=layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Float [N, in_channels, H, W] to [N, out_channels, H / stride, W / stride], rounded up."""
         hidden = x if self.expand is None else self.expand(x)
-        out: Tensor = self.project(self.depthwise(hidden))
+        hidden = self.depthwise(hidden)
+        if self.excite is not None:
+            hidden = self.excite(hidden)
+        out: Tensor = self.project(hidden)
         return x + out if self.shortcut else out

@@ -12,10 +12,10 @@ InitScheme = Literal["kaiming_uniform", "he_fan_out"]
 
 
 def initialise(network: nn.Module, scheme: InitScheme, seed: int) -> None:
-    """Draw all weights anew; BatchNorm starts as the identity, the classifier's bias at 0.
+    """Draw all weights anew; norms start as the identity, biases at 0.
 
     "kaiming_uniform" is PyTorch's own (a = sqrt(5)), which NetAug uses; "he_fan_out" is He et al.'s normal
-    (ICCV 2015). Linear weights come from a normal of std 0.02.
+    (ICCV 2015). Linear weights, and tokens of a transformer, come from a normal of std 0.02.
     """
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
@@ -27,7 +27,10 @@ def initialise(network: nn.Module, scheme: InitScheme, seed: int) -> None:
                 nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_out), generator=generator)
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, 0.0, 0.02, generator=generator)
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
             module.reset_parameters()
+        else:
+            for parameter in module.parameters(recurse=False):
+                nn.init.normal_(parameter, 0.0, 0.02, generator=generator)
         if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from common.errors import ConfigError
-from trainer.models.blocks import PLAIN_LAYERS, BlockRow, ConvNorm, InvertedResidual, LayerTypes, PaddingRule
+from trainer.config import Activation
+from trainer.models.blocks import (
+    PLAIN_LAYERS,
+    BlockRow,
+    ConvNorm,
+    InvertedResidual,
+    LayerTypes,
+    PaddingRule,
+    make_activation,
+)
 
 InputShape = tuple[int, int, int]
 
 
+def check_depth(input_shape: InputShape, strides: Sequence[int]) -> None:
+    """Raise ConfigError where a stride of the stem, the first of `strides`, or of a block halves 1 pixel."""
+    height, width = input_shape[1:]
+    for depth, stride in enumerate(strides):
+        if stride > 1 and min(height, width) == 1:
+            layer = f"block {depth}" if depth else "the stem"
+            image = "x".join(str(side) for side in input_shape[1:])
+            raise ConfigError(
+                f"model: the network is too deep for images of {image}: {layer} would halve a map of "
+                f"{height}x{width}; use a larger data.resolution or fewer strides of 2"
+            )
+        height, width = -(-height // stride), -(-width // stride)
+
+
 @dataclass(frozen=True)
 class NetworkTable:
-    """All that defines the architecture: stem 3x3, blocks, last 1x1 (`last_channels` 0: none), classifier.
+    """All that defines the architecture: stem 3x3, blocks, last 1x1, pooling, head 1x1, classifier.
 
-    `input_shape` is (C, H, W). Raises ConfigError where the image is too small for the strides.
+    `last_channels` and `head_channels` 0 leave the convolution out; the head has a bias and no norm.
+    `activation` is that of stem, last and head. `input_shape` is (C, H, W). Raises ConfigError where the
+    image is too small for the strides.
     """
 
     input_shape: InputShape
@@ -26,27 +52,25 @@ class NetworkTable:
     last_channels: int
     stem_stride: int = 2
     padding: PaddingRule = "tf_same"
+    head_channels: int = 0
+    activation: Activation = "relu6"
 
     def __post_init__(self) -> None:
-        height, width = self.input_shape[1:]
-        for depth, stride in enumerate([self.stem_stride, *(row.stride for row in self.blocks)]):
-            if stride > 1 and min(height, width) == 1:
-                layer = f"block {depth}" if depth else "the stem"
-                image = "x".join(str(side) for side in self.input_shape[1:])
-                raise ConfigError(
-                    f"model: the network is too deep for images of {image}: {layer} would halve a map of "
-                    f"{height}x{width}; use a larger data.resolution or fewer strides of 2"
-                )
-            height, width = -(-height // stride), -(-width // stride)
+        check_depth(self.input_shape, [self.stem_stride, *(row.stride for row in self.blocks)])
+
+    @property
+    def pooled_channels(self) -> int:
+        """Width of what is pooled."""
+        return self.last_channels or self.blocks[-1].out_channels
 
     @property
     def feature_channels(self) -> int:
         """Width of what the classifier sees."""
-        return self.last_channels or self.blocks[-1].out_channels
+        return self.head_channels or self.pooled_channels
 
 
 class InvertedResidualNetwork(nn.Module):
-    """The network of a table; pools globally before the classifier. It keeps the table as `table`."""
+    """The network of a table, which it keeps as `table`."""
 
     def __init__(self, table: NetworkTable, layers: LayerTypes = PLAIN_LAYERS) -> None:
         super().__init__()
@@ -58,6 +82,7 @@ class InvertedResidualNetwork(nn.Module):
             (size[0], size[1]),
             kernel=3,
             stride=table.stem_stride,
+            activation=table.activation,
             padding=table.padding,
             layers=layers,
         )
@@ -68,10 +93,20 @@ class InvertedResidualNetwork(nn.Module):
             out_size = blocks[-1].out_size
         self.blocks = nn.ModuleList(blocks)
         self.last = (
-            ConvNorm(table.blocks[-1].out_channels, table.last_channels, out_size, layers=layers)
+            ConvNorm(
+                table.blocks[-1].out_channels,
+                table.last_channels,
+                out_size,
+                activation=table.activation,
+                layers=layers,
+            )
             if table.last_channels
             else None
         )
+        self.head = (
+            layers.conv(table.pooled_channels, table.head_channels, 1) if table.head_channels else None
+        )
+        self.head_act = make_activation(table.activation) if table.head_channels else nn.Identity()
         self.classifier = layers.linear(table.feature_channels, table.classes)
 
     @property
@@ -86,5 +121,9 @@ class InvertedResidualNetwork(nn.Module):
             x = block(x)
         if self.last is not None:
             x = self.last(x)
-        logits: Tensor = self.classifier(x.mean(dim=(2, 3)))
+        if self.head is None:
+            features = x.mean(dim=(2, 3))
+        else:
+            features = self.head_act(self.head(x.mean(dim=(2, 3), keepdim=True))).flatten(1)
+        logits: Tensor = self.classifier(features)
         return logits
