@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from common.errors import ModelError
 from converter.graph import Graph, Operator, PoolOptions, Tensor
 from converter.shapes import output_shapes
@@ -12,8 +14,10 @@ from converter.shapes import output_shapes
 # Operators that work at any resolution with the same constants.
 _RESOLUTION_FREE = {
     *("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN", "PAD", "ADD", "SUB", "MUL"),
-    *("RELU", "RELU6", "RELU_N1_TO_1", "LEAKY_RELU", "LOGISTIC", "TANH", "HARD_SWISH"),
-    *("QUANTIZE", "DEQUANTIZE"),
+    *("RELU", "RELU6", "RELU_N1_TO_1", "LEAKY_RELU", "LOGISTIC", "TANH", "HARD_SWISH", "PRELU"),
+    *("MAXIMUM", "MINIMUM", "SUM", "REDUCE_MAX", "REDUCE_MIN", "ARG_MAX", "ARG_MIN"),
+    *("CONCATENATION", "SPLIT", "SPLIT_V", "TRANSPOSE", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "PADV2"),
+    *("RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR", "QUANTIZE", "DEQUANTIZE"),
 }
 STEP = 8
 
@@ -21,7 +25,8 @@ STEP = 8
 def resized(graph: Graph, height: int, width: int) -> Graph | None:
     """`graph` for inputs of height x width pixels; None where its architecture depends on the resolution.
 
-    Only graphs with one [N, H, W, C] input can be resized. A pool over its whole input stays one.
+    Only graphs with one [N, H, W, C] input can be resized. A pool over its whole input stays one, and what is
+    enlarged by a whole factor is enlarged by that factor.
     """
     source = graph.tensors[graph.inputs[0]]
     if len(graph.inputs) != 1 or len(source.shape) != 4:
@@ -35,6 +40,7 @@ def resized(graph: Graph, height: int, width: int) -> Graph | None:
             if original.kind not in _RESOLUTION_FREE:
                 return None
             operator = _with_global_pool(original, graph.tensors, tensors)
+            operator = _with_same_factor(operator, graph.tensors, tensors)
             try:
                 shapes = output_shapes(tensors, operator)
             except ModelError:
@@ -76,3 +82,17 @@ def _with_global_pool(operator: Operator, old: Sequence[Tensor], new: Sequence[T
         _, height, width, _ = new[source].shape
         return replace(operator, options=replace(options, window=(height, width)))
     return operator
+
+
+def _with_same_factor(operator: Operator, old: Sequence[Tensor], new: list[Tensor]) -> Operator:
+    """RESIZE_* to the same multiple of its new input; adds the constant that says so to `new`."""
+    if not operator.kind.startswith("RESIZE_"):
+        return operator
+    source, size = operator.inputs
+    before, after = (np.array(tensors[source].shape[1:3]) for tensors in (old, new))
+    target = np.array(old[operator.outputs[0]].shape[1:3])
+    if (target % before).any():
+        return operator
+    scaled = (after * (target // before)).astype(np.int32)
+    new.append(replace(old[size], index=len(new), data=scaled))
+    return replace(operator, inputs=(source, len(new) - 1))

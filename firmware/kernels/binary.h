@@ -29,6 +29,7 @@ void binary(const int8_t* left, const int8_t* right, int8_t* output) {
         const int8_t* x = left + i * s.steps[0].left + j * s.steps[1].left + k * s.steps[2].left;
         const int8_t* y =
             right + i * s.steps[0].right + j * s.steps[1].right + k * s.steps[2].right;
+#pragma GCC unroll 4
         for (int l = 0; l < s.steps[3].count; ++l) {
           *output++ = op(x[l * s.steps[3].left], y[l * s.steps[3].right]);
         }
