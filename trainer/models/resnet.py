@@ -58,7 +58,7 @@ class ResNet50(nn.Module):
     def __init__(self, input_shape: InputShape, classes: int, padding: PaddingRule) -> None:
         super().__init__()
         strides = [stride if index == 0 else 1 for _, count, stride in _STAGES for index in range(count)]
-        check_depth(input_shape, [2, 2, *strides])
+        check_depth(input_shape, [4, *strides])  # the stem's and the pooling's
         channels, size = _STEM_CHANNELS, (input_shape[1], input_shape[2])
         self.stem = ConvNorm(
             input_shape[0], channels, size, kernel=7, stride=2, activation="relu", padding=padding
