@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from converter.graph import Graph
+from converter.order import EffortError, best_order, orders_below, peak_of
 from converter.placement import Span, place
+from converter.storage import EngineNeeds, Work
+
+__all__ = ["ALIGNMENT", "Allocation", "EngineNeeds", "MemoryPlan", "check_plan", "plan_memory"]
 
 # What the engine promises for tensors, and what 64-bit loads want.
 ALIGNMENT = 8
 
-
-@dataclass(frozen=True)
-class EngineNeeds:
-    """What an engine needs beside the tensors, and what its kernels can do without.
-
-    scratch: operator -> bytes of working memory while it runs.
-    in_place: operator -> input tensor on whose storage its first output may lie exactly, if nothing reads
-        that tensor later.
-    aliases: operator -> input tensor whose storage its first output always is (RESHAPE).
-    """
-
-    scratch: Mapping[int, int] = field(default_factory=dict)
-    in_place: Mapping[int, int] = field(default_factory=dict)
-    aliases: Mapping[int, int] = field(default_factory=dict)
+# Layouts tried where the best order's is above the bound, times the number of operators.
+LAYOUTS = 256
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """A piece of the arena: of a tensor, or, where `tensor` is None, scratch of operator `first`.
+    """A piece of the arena: of a tensor, or, where `tensor` is None, scratch of the operator at `first`.
 
     name: of the layer that writes it, or of the graph's input; offset, nbytes: in the arena; first, last:
-    operators between which it holds a value (both included).
+    positions in the order of execution between which it holds a value (both included).
     """
 
     name: str
@@ -46,17 +39,18 @@ class Allocation:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Where everything lies in the arena. All sizes in bytes.
+    """In which order the operators run and where everything lies in the arena. All sizes in bytes.
 
-    live_bytes: per operator, what it and those after it need at that moment, storage that tensors share
-    counted once; peak_operator: the first with the most; peak: what lives there, largest first;
-    lower_bound: no plan with these scratch buffers and shared storages can be smaller; needs: what the plan
-    was made for.
+    order: operators as they are executed; live_bytes: per operator, what it and those after it need at that
+    moment, storage that tensors share counted once; peak_operator: the first to run of those with the most;
+    peak: what lives there, largest first; lower_bound: no plan with these scratch buffers and shared storages
+    can be smaller, whatever its order; needs: what the plan was made for.
     """
 
     arena_bytes: int
     lower_bound: int
     alignment: int
+    order: tuple[int, ...]
     allocations: tuple[Allocation, ...]
     live_bytes: tuple[int, ...]
     peak_operator: int
@@ -76,81 +70,62 @@ class MemoryPlan:
     @property
     def scratch_offsets(self) -> dict[int, int]:
         """Operator -> offset of its scratch memory in the arena."""
-        return {a.first: a.offset for a in self.allocations if a.tensor is None}
+        return {self.order[a.first]: a.offset for a in self.allocations if a.tensor is None}
 
 
 def plan_memory(graph: Graph, needs: EngineNeeds | None = None, alignment: int = ALIGNMENT) -> MemoryPlan:
-    """Give every activation and scratch buffer of `graph` a place in one arena.
+    """Order the operators of `graph` and give every activation and scratch buffer a place in one arena.
 
-    The graph's inputs live from the first operator on, its outputs until after the last one.
+    The graph's inputs live from the first operator on, its outputs until after the last one. The order is the
+    file's own unless another one needs less memory.
 
     Raises:
         ValueError: `needs` names operators or tensors that do not fit together.
     """
     needs = needs or EngineNeeds()
-    lives = _lifetimes(graph)
-    groups = _Groups(graph, needs, lives)
-    members: dict[int, list[int]] = defaultdict(list)
-    for tensor in lives:
-        members[groups.block(tensor)].append(tensor)
-    scratch = [(operator, nbytes) for operator, nbytes in sorted(needs.scratch.items()) if nbytes > 0]
-    blocks = [
-        [Span(*lives[t], _aligned(graph.tensors[t].nbytes, alignment)) for t in tensors]
-        for tensors in members.values()
-    ]
-    blocks += [[Span(operator, operator, _aligned(nbytes, alignment))] for operator, nbytes in scratch]
-    placement = place(blocks)
-    names = _names(graph)
-    end = len(graph.operators) - 1
-    allocations = [
-        Allocation(names[t], t, base, graph.tensors[t].nbytes, lives[t][0], min(lives[t][1], end))
-        for tensors, base in zip(members.values(), placement.bases, strict=False)
-        for t in tensors
-    ]
-    allocations += [
-        Allocation(f"scratch of {graph.operators[operator].name}", None, base, nbytes, operator, operator)
-        for (operator, nbytes), base in zip(scratch, placement.bases[len(members) :], strict=True)
-    ]
-    live_bytes = tuple(sum(a.nbytes for a in _live_at(allocations, i)) for i in range(len(graph.operators)))
-    peak_operator = max(range(len(live_bytes)), key=live_bytes.__getitem__)
-    peak = _live_at(allocations, peak_operator)
-    return MemoryPlan(
-        placement.height,
-        placement.lower_bound,
-        alignment,
-        tuple(allocations),
-        live_bytes,
-        peak_operator,
-        tuple(sorted(peak, key=lambda a: -a.nbytes)),
-        needs,
-    )
+    work = Work(graph, needs, alignment)
+    own = tuple(range(len(graph.operators)))
+    best = best_order(work)
+    layout = _layout(work, best.order)
+    bound = best.lower_bound
+    if best.is_only:
+        bound = layout.lower_bound
+    elif layout.height > bound:
+        layout, bound = _improved(work, layout, bound, own)
+    return _plan(graph, layout, bound, work, needs)
 
 
 def check_plan(graph: Graph, plan: MemoryPlan) -> list[str]:
     """Check a plan without trusting how it was made; returns what is wrong with it, nothing if it holds.
 
-    Checked: every activation and scratch buffer has its bytes inside the arena, aligned; aliases lie where
-    they must; no two others overlap while both hold a value, except an operator's output on the input that it
-    may overwrite there for the last time.
+    Checked: every operator runs once, after those whose outputs it reads; every activation and scratch buffer
+    has its bytes inside the arena, aligned; aliases lie where they must; no two others overlap while both
+    hold a value, except an operator's output on the input that it may overwrite there for the last time.
     """
-    lives, needs = _lifetimes(graph), plan.needs
+    needs = plan.needs
+    problems = _order_problems(graph, plan.order)
+    if problems:
+        return problems
+    lives = _lifetimes(graph, plan.order)
+    position = {operator: i for i, operator in enumerate(plan.order)}
     offsets, scratch = plan.tensor_offsets, plan.scratch_offsets
     wanted = {operator: nbytes for operator, nbytes in needs.scratch.items() if nbytes > 0}
-    problems = [f"tensor {t} has no place" for t in lives if t not in offsets]
+    problems += [f"tensor {t} has no place" for t in lives if t not in offsets]
     problems += [f"operator {operator} has no scratch" for operator in wanted if operator not in scratch]
     if problems:
         return problems
     roots = _alias_roots(graph, needs)
     pieces = [(offsets[t], graph.tensors[t].nbytes, *life, roots.get(t, t)) for t, life in lives.items()]
-    pieces += [(scratch[o], nbytes, o, o, -1 - o) for o, nbytes in wanted.items()]
+    pieces += [(scratch[o], nbytes, position[o], position[o], -1 - o) for o, nbytes in wanted.items()]
     for offset, nbytes, *_, root in pieces:
         if offset < 0 or offset + nbytes > plan.arena_bytes or offset % plan.alignment:
             problems.append(f"{nbytes} bytes at {offset} are not aligned inside the arena")
         if root >= 0 and offset != offsets[root]:
             problems.append(f"an alias of tensor {root} lies at {offset} instead of {offsets[root]}")
     takeovers = {
-        (operator, roots.get(source, source), roots.get(target, target))
-        for operator, source in needs.in_place.items()
+        (position[operator], roots.get(source, source), roots.get(target, target))
+        for operator, sources in needs.in_place.items()
+        for source in sources
         for target in graph.operators[operator].outputs[:1]
     }
     for i, (offset, nbytes, first, last, root) in enumerate(pieces):
@@ -161,23 +136,119 @@ def check_plan(graph: Graph, plan: MemoryPlan) -> list[str]:
                 continue
             taken = {(begin, root, other), (begin, other, root)} & takeovers
             if begin < end or offset != other_offset or not taken:
-                problems.append(f"tensors {root} and {other} overlap at operator {begin}")
+                problems.append(f"tensors {root} and {other} overlap at operator {plan.order[begin]}")
     return problems
 
 
-def _aligned(nbytes: int, alignment: int) -> int:
-    return -(-nbytes // alignment) * alignment
+@dataclass(frozen=True)
+class _Layout:
+    """Bases of the storages and of the scratch buffers (by operator) for an order of execution."""
+
+    order: tuple[int, ...]
+    bases: tuple[int, ...]
+    scratch: Mapping[int, int]
+    height: int
+    lower_bound: int
 
 
-def _live_at(allocations: Iterable[Allocation], operator: int) -> list[Allocation]:
-    """What lives at an operator; of pieces at one offset, which share their storage, the largest."""
-    largest: dict[int, Allocation] = {}
-    for piece in allocations:
-        if piece.first <= operator <= piece.last:
-            held = largest.get(piece.offset)
-            if held is None or piece.nbytes > held.nbytes:
-                largest[piece.offset] = piece
-    return list(largest.values())
+def _improved(work: Work, layout: _Layout, bound: int, own: tuple[int, ...]) -> tuple[_Layout, int]:
+    """The best of some more layouts, the file's own order first, and bytes that any layout needs."""
+    least = layout.lower_bound
+    others = orders_below(work, lambda: layout.height)
+    candidates = itertools.chain([own] if peak_of(work, own) < layout.height else [], others)
+    try:
+        for order in itertools.islice(candidates, max(1, LAYOUTS // len(own))):
+            other = _layout(work, order)
+            least = min(least, other.lower_bound)
+            layout = min(layout, other, key=lambda candidate: candidate.height)
+            if layout.height == bound:
+                return layout, bound
+        if next(others, None) is None:
+            bound = max(bound, min(layout.height, least))
+    except EffortError:
+        pass
+    return layout, bound
+
+
+def _layout(work: Work, order: tuple[int, ...]) -> _Layout:
+    lives = work.lives(order)
+    block_of = _blocks(work, order)
+    members: dict[int, list[int]] = defaultdict(list)
+    for storage, block in enumerate(block_of):
+        members[block].append(storage)
+    blocks = [
+        [Span(*lives[storage], work.storages[storage].nbytes) for storage in together]
+        for together in members.values()
+    ]
+    scratch = [(i, work.steps[operator].scratch) for i, operator in enumerate(order)]
+    scratch = [(i, nbytes) for i, nbytes in scratch if nbytes > 0]
+    blocks += [[Span(i, i, nbytes)] for i, nbytes in scratch]
+    placement = place(blocks)
+    base_of = dict(zip(members, placement.bases, strict=False))
+    bases = tuple(base_of[block] for block in block_of)
+    scratch_bases = placement.bases[len(members) :]
+    return _Layout(
+        order,
+        bases,
+        {order[i]: base for (i, _), base in zip(scratch, scratch_bases, strict=True)},
+        placement.height,
+        placement.lower_bound,
+    )
+
+
+def _blocks(work: Work, order: tuple[int, ...]) -> list[int]:
+    """Storage -> the first of those that have one base, as each takes over the place of the one before it.
+
+    At every moment that needs no more memory than two places.
+    """
+    block_of = list(range(len(work.storages)))
+    done = 0
+    for operator in order:
+        taken = work.takeover(done, operator)
+        if taken is not None:
+            source, target = taken
+            block_of[target] = block_of[source]
+        done |= 1 << operator
+    return block_of
+
+
+def _plan(graph: Graph, layout: _Layout, bound: int, work: Work, needs: EngineNeeds) -> MemoryPlan:
+    names = _names(graph)
+    end = len(graph.operators) - 1
+    position = {operator: i for i, operator in enumerate(layout.order)}
+    allocations = []
+    for tensor, (first, last) in _lifetimes(graph, layout.order).items():
+        storage, shift = work.place_of[tensor]
+        offset = layout.bases[storage] + shift
+        nbytes = graph.tensors[tensor].nbytes
+        allocations.append(Allocation(names[tensor], tensor, offset, nbytes, first, min(last, end)))
+    for operator, offset in layout.scratch.items():
+        name, at = f"scratch of {graph.operators[operator].name}", position[operator]
+        allocations.append(Allocation(name, None, offset, needs.scratch[operator], at, at))
+    live = {operator: _live_at(allocations, position[operator]) for operator in layout.order}
+    live_bytes = {operator: sum(piece.nbytes for piece in pieces) for operator, pieces in live.items()}
+    peak_operator = max(layout.order, key=live_bytes.__getitem__)
+    return MemoryPlan(
+        layout.height,
+        bound,
+        work.alignment,
+        layout.order,
+        tuple(allocations),
+        tuple(live_bytes[operator.index] for operator in graph.operators),
+        peak_operator,
+        tuple(sorted(live[peak_operator], key=lambda piece: -piece.nbytes)),
+        needs,
+    )
+
+
+def _live_at(allocations: Iterable[Allocation], position: int) -> list[Allocation]:
+    """What lives at a position in the order; of pieces that share storage, the one around the others."""
+    live = [piece for piece in allocations if piece.first <= position <= piece.last]
+    outer: list[Allocation] = []
+    for piece in sorted(live, key=lambda piece: (piece.offset, -piece.nbytes)):
+        if not outer or piece.offset >= outer[-1].offset + outer[-1].nbytes:
+            outer.append(piece)
+    return outer
 
 
 def _names(graph: Graph) -> dict[int, str]:
@@ -189,18 +260,31 @@ def _names(graph: Graph) -> dict[int, str]:
     return names
 
 
-def _lifetimes(graph: Graph) -> dict[int, tuple[int, int]]:
-    """Activation -> first and last operator at which it holds a value; outputs outlive the last operator."""
+def _lifetimes(graph: Graph, order: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Activation -> first and last position at which it holds a value; outputs outlive the last operator."""
     lives = dict.fromkeys(graph.inputs, (0, 0))
-    for operator in graph.operators:
-        for tensor in operator.inputs:
+    for position, index in enumerate(order):
+        for tensor in graph.operators[index].inputs:
             if tensor in lives:
-                lives[tensor] = lives[tensor][0], operator.index
-        for tensor in operator.outputs:
-            lives[tensor] = operator.index, operator.index
+                lives[tensor] = lives[tensor][0], position
+        for tensor in graph.operators[index].outputs:
+            lives[tensor] = position, position
     for tensor in graph.outputs:
-        lives[tensor] = lives[tensor][0], len(graph.operators)
+        lives[tensor] = lives[tensor][0], len(order)
     return lives
+
+
+def _order_problems(graph: Graph, order: Sequence[int]) -> list[str]:
+    if sorted(order) != list(range(len(graph.operators))):
+        return ["the order does not run every operator once"]
+    written = {tensor: o.index for o in graph.operators for tensor in o.outputs}
+    position = {operator: i for i, operator in enumerate(order)}
+    return [
+        f"operator {o.index} runs before operator {written[tensor]}, whose output it reads"
+        for o in graph.operators
+        for tensor in o.inputs
+        if tensor in written and position[written[tensor]] >= position[o.index]
+    ]
 
 
 def _alias_roots(graph: Graph, needs: EngineNeeds) -> dict[int, int]:
@@ -209,33 +293,3 @@ def _alias_roots(graph: Graph, needs: EngineNeeds) -> dict[int, int]:
     for operator, source in sorted(needs.aliases.items()):
         roots[graph.operators[operator].outputs[0]] = roots.get(source, source)
     return roots
-
-
-class _Groups:
-    """Which tensors share one base address.
-
-    Aliases always do. An output joins the storage that it may take over if everything that lies there, its
-    aliases included, is read for the last time by that operator: at every moment that needs no more memory
-    than two places.
-    """
-
-    def __init__(self, graph: Graph, needs: EngineNeeds, lives: Mapping[int, tuple[int, int]]) -> None:
-        self._roots = _alias_roots(graph, needs)
-        self._blocks: dict[int, int] = {}
-        for operator, source in [*needs.aliases.items(), *needs.in_place.items()]:
-            if source not in graph.operators[operator].inputs or source not in lives:
-                raise ValueError(f"operator {operator} does not read an activation {source}")
-        last_use: dict[int, int] = defaultdict(int)
-        for tensor, (_, last) in lives.items():
-            root = self._roots.get(tensor, tensor)
-            last_use[root] = max(last_use[root], last)
-        for operator, source in sorted(needs.in_place.items()):
-            target = graph.operators[operator].outputs[0]
-            root = self._roots.get(source, source)
-            if last_use[root] == operator and target not in self._roots:
-                self._blocks[target] = self._blocks.get(root, root)
-
-    def block(self, tensor: int) -> int:
-        """The tensor that stands for the storage of `tensor`."""
-        root = self._roots.get(tensor, tensor)
-        return self._blocks.get(root, root)

@@ -79,6 +79,7 @@ def generate(graph: Graph, plan: MemoryPlan, folder: Path) -> GeneratedModel:
         "sha256": graph.sha256,
         "headers": sorted({header for layer in layers for header in layer.headers}),
         "layers": layers,
+        "order": () if list(plan.order) == sorted(plan.order) else plan.order,
         "arena_bytes": plan.arena_bytes,
         "inputs": [_placed(graph.tensors[i], plan) for i in graph.inputs],
         "outputs": [_placed(graph.tensors[i], plan) for i in graph.outputs],

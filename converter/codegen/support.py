@@ -85,7 +85,7 @@ def check_support(graph: Graph) -> None:
 
 
 def engine_needs(graph: Graph) -> EngineNeeds:
-    """Scratch memory, outputs that may replace an input in place, and aliases, of a supported graph."""
+    """Scratch memory, inputs that an output may replace in place, and aliases, of a supported graph."""
     graph = without_dead_channels(graph)
     scratch, in_place, aliases = {}, {}, {}
     for operator in graph.operators:
@@ -94,15 +94,7 @@ def engine_needs(graph: Graph) -> EngineNeeds:
             aliases[operator.index] = operator.inputs[0]
             continue
         scratch[operator.index] = lowering.scratch(case)
-        dying = [
-            i for i in lowering.in_place(case) if _last_reader(graph, operator.inputs[i]) == operator.index
-        ]
-        if dying:
-            in_place[operator.index] = operator.inputs[dying[0]]
+        inputs = [operator.inputs[position] for position in lowering.in_place(case)]
+        if inputs:
+            in_place[operator.index] = tuple(dict.fromkeys(inputs))
     return EngineNeeds(scratch, in_place, aliases)
-
-
-def _last_reader(graph: Graph, tensor: int) -> int:
-    if tensor in graph.outputs:
-        return len(graph.operators)
-    return max(operator.index for operator in graph.operators if tensor in operator.inputs)

@@ -56,7 +56,7 @@ def test_convolution_with_computed_weights_is_refused() -> None:
         check_support(changed)
 
 
-def test_needs_alias_reshape_and_take_over_only_dying_inputs() -> None:
+def test_needs_alias_reshape_and_plans_take_over_only_dying_inputs() -> None:
     builder = ModelBuilder()
     data = builder.input([1, 2, 2], 0.1)
     flat = builder.reshape(data, builder.tensor([1, 4], "int8", 0.1))
@@ -65,5 +65,7 @@ def test_needs_alias_reshape_and_take_over_only_dying_inputs() -> None:
     graph = _graph(builder, total)
     needs = engine_needs(graph)
     assert dict(needs.aliases) == {0: data}
+    assert dict(needs.in_place) == {1: (flat,), 2: (flat, relu)}
     # RELU may not take over `flat`, which ADD reads; ADD may.
-    assert dict(needs.in_place) == {2: flat}
+    offsets = plan_memory(graph, needs).tensor_offsets
+    assert offsets[relu] != offsets[flat] == offsets[total]

@@ -12,21 +12,25 @@ INT8 = np.dtype(np.int8)
 
 
 @st.composite
-def graphs_and_needs(draw: st.DrawFn) -> tuple[Graph, EngineNeeds]:
-    """A graph of 1 to 9 operators: some alias an input, some may overwrite one, some need scratch."""
+def graphs_and_needs(draw: st.DrawFn, max_operators: int = 9) -> tuple[Graph, EngineNeeds]:
+    """A graph of some operators: some alias an input, some may overwrite one, some need scratch."""
     sizes = draw(st.lists(st.integers(1, 40), min_size=1, max_size=2))
     inputs = tuple(range(len(sizes)))
     operators: list[Operator] = []
-    scratch, in_place, aliases = {}, {}, {}
-    for index in range(draw(st.integers(1, 9))):
+    scratch: dict[int, int] = {}
+    in_place: dict[int, tuple[int, ...]] = {}
+    aliases: dict[int, int] = {}
+    for index in range(draw(st.integers(1, max_operators))):
         reads = draw(st.lists(st.integers(0, len(sizes) - 1), min_size=1, max_size=3))
         kind = draw(st.sampled_from(["plain", "scratch", "in_place", "alias"]))
         size = draw(st.integers(1, 40))
         if kind == "scratch":
             scratch[index] = draw(st.integers(0, 40))
-        if kind in ("in_place", "alias"):
+        if kind == "alias":
             size = sizes[reads[0]]
-            (in_place if kind == "in_place" else aliases)[index] = reads[0]
+            aliases[index] = reads[0]
+        if kind == "in_place":
+            in_place[index] = tuple(dict.fromkeys(reads[: draw(st.integers(1, 2))]))
         operators.append(Operator(index, "OP", f"op{index}", tuple(reads), (len(sizes),)))
         sizes.append(size)
     last = operators[-1].outputs[0]

@@ -164,14 +164,14 @@ def _plan(graph: Graph, plan: memory.MemoryPlan) -> MemoryPlan:
 
     return MemoryPlan(
         arena=plan.arena_bytes,
-        operators=tuple(operator.kind for operator in graph.operators),
+        operators=tuple(graph.operators[index].kind for index in plan.order),
         tensors=tuple(
             PlannedTensor(
                 printable(piece.name), role(piece.tensor), piece.first, piece.last, piece.offset, piece.nbytes
             )
             for piece in plan.allocations
         ),
-        peak=plan.peak_operator,
+        peak=plan.order.index(plan.peak_operator),
     )
 
 
