@@ -106,14 +106,16 @@ class ExpansionConfig(Section):
     """Which layers of a network become deeper blocks, and which blocks (Yu et al., DAC 2023, section 3.3).
 
     `fraction` of the candidates, at least one, are expanded, at the places that `placement` says. The hidden
-    width of a block is `ratio` times the layer's input width. `activation` is that of the block; None takes
-    the one that follows the layer in the network.
+    width of a block is `ratio` times the layer's input width. `layers` names the candidates; None finds the
+    expansions of inverted residual blocks and the first layers of feed-forward networks. `activation` is
+    that of the block; None takes the one that follows the layer in the network.
     """
 
     block: Literal["inverted_residual", "basic", "bottleneck"] = "inverted_residual"
     placement: Placement = "uniform"
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
     ratio: Annotated[int, Field(ge=1, le=64)] = 6
+    layers: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     activation: Literal["relu", "relu6", "hard_swish", "gelu"] | None = None
 
 

@@ -107,7 +107,7 @@ class _Training:
         initialise(plain, model.init, derive_seed(config.seed, "weights"))
         self.architecture = _architecture(model, self.dataset, plain)
         self.batches = TrainingBatches(self.dataset, data, config)
-        self.method = make_method(MethodContext(plain, model, config))
+        self.method = make_method(MethodContext(plain, model, config, self.batches.steps))
         network = self.method.network.to(config.device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # fastest on CPUs
         self.optimizer = make_optimizer(self.method.network, config)
@@ -167,7 +167,7 @@ class _Training:
         rate = 0.0
         for batch in self.batches.epoch(epoch):
             torch.manual_seed(derive_seed(self.config.seed, "step", step))
-            rate = learning_rate(self.config, step, self.batches.steps)
+            rate = learning_rate(self.config, step, self.batches.steps, self.method.restarts)
             set_learning_rate(self.optimizer, rate)
             result = workers.backward(batch, self._loss, epoch, step)
             self.optimizer.step()

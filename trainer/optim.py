@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -22,14 +24,32 @@ def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.SGD:
     )
 
 
-def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
-    """Rate of a step, counted from 0 over all epochs: linear warm-up to the peak, then cosine towards 0."""
+@dataclass(frozen=True)
+class Restart:
+    """Before `epoch`, counted from 0, the learning rate returns to this peak; a cosine follows at once."""
+
+    epoch: int
+    learning_rate: float
+
+
+def learning_rate(
+    config: TrainConfig, step: int, steps_per_epoch: int, restarts: Sequence[Restart] = ()
+) -> float:
+    """Rate of a step, counted from 0 over all epochs: linear warm-up to the peak, then cosine towards 0.
+
+    Each of `restarts`, in the order of their epochs, ends a cosine and starts the next.
+    """
     warmup = config.warmup_epochs * steps_per_epoch
     if step < warmup:
         start = config.warmup_learning_rate
         return start + (config.learning_rate - start) * (step + 1) / warmup
-    progress = (step - warmup) / (config.epochs * steps_per_epoch - warmup)
-    return config.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+    first, last, peak = warmup, config.epochs * steps_per_epoch, config.learning_rate
+    for restart in restarts:
+        if step < restart.epoch * steps_per_epoch:
+            last = restart.epoch * steps_per_epoch
+            break
+        first, peak = restart.epoch * steps_per_epoch, restart.learning_rate
+    return peak * (1 + math.cos(math.pi * (step - first) / (last - first))) / 2
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from trainer.methods.base import METHODS, BatchLoss, Method, MethodContext, StepResult
 from trainer.methods.netaug import NetAug
+from trainer.methods.netbooster import NetBooster
 from trainer.methods.plain import Plain
 
 __all__ = ["METHODS", "BatchLoss", "Method", "MethodContext", "StepResult"]
 
 METHODS.register("plain", Plain)
 METHODS.register("netaug", NetAug)
+METHODS.register("netbooster", NetBooster)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainer.config import ModelConfig, TrainConfig
+from trainer.optim import Restart
 from trainer.registry import Registry
 
 BatchLoss = Callable[[Tensor], Tensor]
@@ -40,6 +41,10 @@ class Method(Protocol):
     def calibration_images(self) -> int:
         """How many training images `tiny_network` wants for its BatchNorm statistics; 0 for none."""
 
+    @property
+    def restarts(self) -> tuple[Restart, ...]:
+        """Where the learning rate starts anew, by epoch."""
+
     def start_epoch(self, epoch: int, optimizer: Optimizer) -> None:
         """Change the network or its optimizer before epoch `epoch`, counted from 0."""
 
@@ -49,17 +54,19 @@ class Method(Protocol):
     def tiny_network(self, batches: Iterable[Tensor]) -> nn.Module:
         """Give a network of the plain architecture in eval mode, independent of the one in training.
 
-        `batches` are varied training images, up to `calibration_images` in all.
+        `batches` are varied training images, up to `calibration_images` in all. Before the last epoch, a
+        method that has no such network yet gives what it will become one; that is evaluated, not saved.
         """
 
 
 @dataclass(frozen=True)
 class MethodContext:
-    """What a method is made from: the plain network, initialised, and the configuration."""
+    """What a method is made from: the plain network, initialised, the configuration, the length of epochs."""
 
     plain: nn.Module
     model: ModelConfig
     train: TrainConfig
+    steps_per_epoch: int = 1
 
 
 METHODS: Registry[Callable[[MethodContext], Method]] = Registry("method")

@@ -17,11 +17,14 @@ from trainer.methods.calibration import reestimate_batchnorm
 from trainer.methods.elastic import ELASTIC_LAYERS, activate, draw, largest, slice_into, sort_hidden_channels
 from trainer.models.initialise import initialise
 from trainer.models.network import InvertedResidualNetwork, NetworkTable
+from trainer.optim import Restart
 from trainer.seeds import derive_seed
 
 
 class NetAug:
     """Trains the largest network; each step sums the gradients of its tiny slice and of one drawn slice."""
+
+    restarts: tuple[Restart, ...] = ()
 
     def __init__(self, context: MethodContext) -> None:
         plain = context.plain

@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainer.methods.base import BatchLoss, MethodContext, StepResult
+from trainer.optim import Restart
 
 
 class Plain:
     """Trains the plain network as it is."""
 
     calibration_images = 0
+    restarts: tuple[Restart, ...] = ()
 
     def __init__(self, context: MethodContext) -> None:
         self.network: nn.Module = context.plain

@@ -1,0 +1,91 @@
+"""NetBooster as a training method: giant, progressive linearization tuning, finetuning."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from common.errors import ConfigError
+from trainer.methods.base import BatchLoss, MethodContext, StepResult
+from trainer.methods.netbooster.contraction import contract
+from trainer.methods.netbooster.expansion import expand
+from trainer.methods.netbooster.homotopy import is_linear, set_slope, slope_at
+from trainer.models.initialise import initialise
+from trainer.optim import Restart
+from trainer.seeds import derive_seed
+
+_log = logging.getLogger(__name__)
+
+_PAPER_EPOCHS, _PAPER_GIANT_EPOCHS, _PAPER_DECAY_EPOCHS = 310, 160, 40
+
+
+class NetBooster:
+    """Trains the giant, then lets its inserted activations decay to the identity, then finetunes.
+
+    The slope of a step is computed from the step's number. Once it is 1, the giant is contracted for each
+    evaluation; before, the giant itself is evaluated.
+    """
+
+    calibration_images = 0
+
+    def __init__(self, context: MethodContext) -> None:
+        train, config = context.train, context.train.netbooster
+        epochs = train.epochs
+        self._giant_epochs = config.giant_epochs or max(1, epochs * _PAPER_GIANT_EPOCHS // _PAPER_EPOCHS)
+        self._decay_epochs = config.decay_epochs
+        if self._decay_epochs is None:
+            self._decay_epochs = max(1, epochs * _PAPER_DECAY_EPOCHS // _PAPER_EPOCHS)
+        self._linear_epoch = self._giant_epochs + self._decay_epochs
+        if self._linear_epoch >= epochs:
+            raise ConfigError(
+                f"train.netbooster: {self._giant_epochs} giant_epochs and {self._decay_epochs} decay_epochs "
+                f"leave none of train.epochs {epochs} for finetuning: give fewer of them, or more epochs"
+            )
+        if train.warmup_epochs >= self._giant_epochs:
+            raise ConfigError(
+                f"train.warmup_epochs {train.warmup_epochs} must be less than the "
+                f"{self._giant_epochs} giant_epochs of train.netbooster"
+            )
+        self._steps_per_epoch = context.steps_per_epoch
+        self.restarts = (Restart(self._giant_epochs, config.plt_learning_rate or train.learning_rate),)
+        self.network = expand(context.plain, config)
+        initialise(self.network, context.model.init, derive_seed(train.seed, "weights"))
+
+    def start_epoch(self, epoch: int, optimizer: Optimizer) -> None:  # noqa: ARG002
+        """Log which network the accuracies of the coming epochs belong to."""
+        if epoch == 0:
+            parameters = sum(parameter.numel() for parameter in self.network.parameters())
+            _log.info(
+                "netbooster: until epoch %d, accuracies are the giant's (%s parameters), before contraction",
+                self._linear_epoch,
+                f"{parameters:,}",
+            )
+        if epoch == self._giant_epochs and self._decay_epochs:
+            _log.info("netbooster: the giant's inserted activations decay for %d epochs", self._decay_epochs)
+        if epoch == self._linear_epoch:
+            _log.info("netbooster: from now on, accuracies are the contracted network's")
+
+    def slope(self, step: int) -> float:
+        """The slope of the decaying activations in a step, counted from 0 over all epochs."""
+        assert self._decay_epochs is not None
+        steps = self._steps_per_epoch
+        return slope_at(step - self._giant_epochs * steps, self._decay_epochs * steps)
+
+    def backward(self, images: Tensor, loss: BatchLoss, epoch: int, step: int) -> StepResult:  # noqa: ARG002
+        """Add the gradients of one batch in the giant, whose loss and logits are reported."""
+        set_slope(self.network, self.slope(step))
+        logits = self.network(images)
+        value = loss(logits)
+        torch.autograd.backward(value)
+        return StepResult(value.detach(), logits.detach())
+
+    def tiny_network(self, batches: Iterable[Tensor]) -> nn.Module:  # noqa: ARG002
+        """Give the contracted network where the slope is 1, else a copy of the giant, in eval mode."""
+        if is_linear(self.network):
+            return contract(self.network)
+        return copy.deepcopy(self.network).eval()
