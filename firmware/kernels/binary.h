@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/add.h"
 #include "kernels/fixed_point.h"
 #include "kernels/requantize.h"
 
@@ -58,6 +59,20 @@ struct Sum {
 
   constexpr int8_t operator()(int8_t x, int8_t y) const {
     return requantize(left(x) + kSign * right(y), scale, range);
+  }
+};
+
+// A sum whose scales fit add.h. kSign: of the right operand; kExactIsLeft: whether the operand of
+// the larger scale is the left one.
+template <int kSign, bool kExactIsLeft, typename Clamp>
+struct FastSum {
+  AddScales scales;
+
+  int8_t operator()(int8_t x, int8_t y) const {
+    const int32_t exact = (kExactIsLeft ? x : y) * (1 << 19) + scales.exact_addend;
+    const int32_t scaled = scaled_addend(kExactIsLeft ? y : x, scales);
+    const int32_t sum = kExactIsLeft ? exact + kSign * scaled : scaled + kSign * exact;
+    return requantize_doubled<Clamp>(2 * sum, scales.output);
   }
 };
 

@@ -31,7 +31,7 @@ from converter.codegen.lowering.case import (
     require_activation,
     require_int8,
 )
-from converter.codegen.lowering.elementwise import add_same_shape
+from converter.codegen.lowering.elementwise import add_same_shape, add_scales
 from converter.codegen.lowering.fast_scale import clamping, fast_scale
 from converter.codegen.lowering.movement import constant_operands, same_steps
 from converter.codegen.lowering.tables import Function, table_code
@@ -58,30 +58,32 @@ def _bounds(case: Case) -> Range:
     return output_range(case.output, case.options.activation)
 
 
-def _sum(case: Case, scales: tuple[Scale, Scale, Scale], sign: int) -> _Operation:
-    """ADD and SUB; scales: of the left operand, the right one and the output."""
-    left, right, bounds = case.input(0), case.input(1), _bounds(case)
-    require(all(scale.shift <= 0 for scale in scales), "has an output scale too small for its input scales")
-    addends = [
-        braces(tensor.zero_point, cpp_scale(scale))
-        for tensor, scale in zip((left, right), scales, strict=False)
-    ]
-
-    def value(x: int, y: int) -> int:
-        a = multiply((x - left.zero_point) << _HEADROOM, scales[0])
-        b = multiply((y - right.zero_point) << _HEADROOM, scales[1])
-        return _requantized(a + sign * b, scales[2], bounds)
-
-    cpp = f"kernels::Sum<{sign}>{braces(*addends, cpp_scale(scales[2]), cpp_range(bounds))}"
-    return _Operation(cpp, value)
-
-
 def _signed_sum(sign: int) -> Callable[[Case], _Operation]:
+    """ADD and SUB; sign: of the right operand."""
+
     def operation(case: Case) -> _Operation:
-        scales = [case.input(i).scale for i in (0, 1)]
-        twice = 2.0 * max(scales)
-        left, right = (quantize_scale(scale / twice) for scale in scales)
-        return _sum(case, (left, right, quantize_scale(twice / (2**_HEADROOM * case.output.scale))), sign)
+        left, right, bounds = case.input(0), case.input(1), _bounds(case)
+        twice = 2.0 * max(left.scale, right.scale)
+        scales = [quantize_scale(tensor.scale / twice) for tensor in (left, right)]
+        scale = quantize_scale(twice / (2**_HEADROOM * case.output.scale))
+        require(scale.shift <= 0, "has an output scale too small for its input scales")
+        fast = add_scales(case, bounds)
+        if fast is None:
+            addends = [
+                braces(tensor.zero_point, cpp_scale(factor))
+                for tensor, factor in zip((left, right), scales, strict=True)
+            ]
+            cpp = f"kernels::Sum<{sign}>{braces(*addends, cpp_scale(scale), cpp_range(bounds))}"
+        else:
+            exact_is_left = "true" if fast[0] == 0 else "false"
+            cpp = f"kernels::FastSum<{sign}, {exact_is_left}, {clamping(bounds)}>{braces(fast[1])}"
+
+        def value(x: int, y: int) -> int:
+            a = multiply((x - left.zero_point) << _HEADROOM, scales[0])
+            b = multiply((y - right.zero_point) << _HEADROOM, scales[1])
+            return _requantized(a + sign * b, scale, bounds)
+
+        return _Operation(cpp, value)
 
     return operation
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from converter.codegen.arithmetic import output_range, quantize_scale
+from converter.codegen.arithmetic import Range, output_range, quantize_scale
 from converter.codegen.lowering import tables
 from converter.codegen.lowering.case import (
     Case,
@@ -23,15 +23,15 @@ _ADD_HEADROOM = 20
 _HEADERS = ("kernels/elementwise.h",)
 
 
-def add_same_shape(case: Case, names: Names) -> LayerCode | None:
-    """ADD of activations of the same shape by firmware/kernels/add.h; None where its proofs fail."""
-    assert isinstance(case.options, ActivationOptions)
-    output = case.output
+def add_scales(case: Case, bounds: Range) -> tuple[int, str] | None:
+    """Position of the operand of the larger scale, and a `kernels::AddScales` initialiser.
+
+    None where the proofs of firmware/kernels/add.h fail.
+    """
     twice_largest = 2.0 * max(case.input(0).scale, case.input(1).scale)
-    bounds = output_range(output, case.options.activation)
     exact, scaled = (0, 1) if case.input(0).scale >= case.input(1).scale else (1, 0)
     factor = quantize_scale(case.input(scaled).scale / twice_largest)
-    scale = quantize_scale(twice_largest / (2**_ADD_HEADROOM * output.scale))
+    scale = quantize_scale(twice_largest / (2**_ADD_HEADROOM * case.output.scale))
     fast = fast_scale(scale, 2 * (255 << (_ADD_HEADROOM - 1)), bounds.zero_point)
     if fast is None or factor.shift < -30:
         return None
@@ -43,10 +43,21 @@ def add_same_shape(case: Case, names: Names) -> LayerCode | None:
         -factor.shift,
         braces(*fast),
     )
+    return exact, scales
+
+
+def add_same_shape(case: Case, names: Names) -> LayerCode | None:
+    """ADD of activations of the same shape by firmware/kernels/add.h; None where its proofs fail."""
+    assert isinstance(case.options, ActivationOptions)
+    bounds = output_range(case.output, case.options.activation)
+    found = add_scales(case, bounds)
+    if found is None:
+        return None
+    exact, scales = found
     declaration = f"constexpr kernels::AddScales {names.prefix}Scales = {scales};"
     call = (
-        f"kernels::add_same_shape<{names.prefix}Scales, {output.elements}, {clamping(bounds)}>("
-        f"{names.inputs[exact]}, {names.inputs[scaled]}, {names.output});"
+        f"kernels::add_same_shape<{names.prefix}Scales, {case.output.elements}, {clamping(bounds)}>("
+        f"{names.inputs[exact]}, {names.inputs[1 - exact]}, {names.output});"
     )
     return LayerCode(("kernels/add.h",), (call,), (), (declaration,))
 
