@@ -104,7 +104,8 @@ class ConvNorm(nn.Module):
 class SqueezeExcite(nn.Module):
     """Scales each channel by 0..1, computed from the means of all (Hu et al., CVPR 2018).
 
-    The gate is MobileNetV3's: ReLU inside, a hard sigmoid at the end (Howard et al., ICCV 2019).
+    The gate is MobileNetV3's: ReLU inside, a hard sigmoid at the end (Howard et al., ICCV 2019). The latter
+    is spelt out, as TFLite Micro lacks the RELU_0_TO_1 that converters make of torch's.
     """
 
     def __init__(self, channels: int, squeeze: int, layers: LayerTypes = PLAIN_LAYERS) -> None:
@@ -115,7 +116,7 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Float [N, channels, H, W], scaled."""
         squeezed = functional.relu(self.reduce(x.mean(dim=(2, 3), keepdim=True)))
-        return x * functional.hardsigmoid(self.expand(squeezed))
+        return x * (functional.relu6(self.expand(squeezed) + 3.0) / 6.0)
 
 
 class InvertedResidual(nn.Module):
