@@ -162,6 +162,30 @@ def test_a_giant_that_is_not_yet_linear_is_refused(slope):
     assert isinstance(error.value, UserError)
 
 
+class Misregistered(nn.Module):
+    """Its norms stand in the other order than they run in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 1, bias=False)
+        self.second_norm = nn.BatchNorm2d(4)
+        self.second = nn.Conv2d(4, 4, 1, bias=False)
+        self.first_norm = nn.BatchNorm2d(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.second_norm(self.second(functional.relu(self.first_norm(self.first(x)))))
+        return out
+
+
+def test_a_bias_that_went_to_the_wrong_norm_is_noticed():
+    giant = linear_giant(Misregistered(), layers=["first"], activation="relu")
+    images = torch.randn(2, 2, 5, 5)
+    with pytest.raises(ContractionError, match="contraction changes outputs"):
+        contract(giant, images)
+    right = linear_giant(network())
+    contract(right, torch.randn(2, 1, 8, 8))
+
+
 def test_a_norm_without_statistics_is_refused():
     giant = linear_giant(network())
     block = giant.get_submodule("blocks.1.expand.conv")

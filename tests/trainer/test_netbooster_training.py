@@ -183,12 +183,13 @@ def test_worker_threads_decay_as_well_and_the_network_learns(tmp_path):
     train = SHORT.model_copy(
         update={
             "workers": 2,
-            "epochs": 12,
+            "epochs": 4,
+            "batch_size": 32,
             "learning_rate": 0.3,
-            "netbooster": NetBoosterConfig(giant_epochs=5, plt_learning_rate=0.2),
+            "netbooster": NetBoosterConfig(giant_epochs=2, decay_epochs=1),
         }
     )
     result = trainer.train(DATA.model_copy(update={"train_limit": None}), MODEL, train, tmp_path)
     saved, _ = load_network(tmp_path)
     assert list(saved.state_dict()) == list(network().state_dict())
-    assert result.accuracy > 0.8
+    assert result.accuracy > 0.5

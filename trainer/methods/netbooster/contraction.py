@@ -13,6 +13,8 @@ from trainer.methods.calibration import norm_statistics
 from trainer.methods.netbooster.expansion import ExpandedLayer, Layer, Pair, pair
 from trainer.methods.netbooster.homotopy import DecayingActivation
 
+_TOLERANCE = 1e-3  # of the largest output, float32
+
 
 class ContractionError(ModelError):
     """A block (named) cannot be contracted exactly, with the reason."""
@@ -32,13 +34,13 @@ class AffineConv:
 
 
 @torch.no_grad()
-def contract(giant: nn.Module) -> nn.Module:
+def contract(giant: nn.Module, images: Tensor | None = None) -> nn.Module:
     """Give a copy of `giant` in eval mode with the original layer in place of every expanded one.
 
     It computes what the giant in eval mode does, at borders too, and has the architecture, and so the names
     of the tensors, of the network that was expanded. Computed in float64; the weights keep their dtype.
     Where a layer has no bias, that of the block moves to the running mean of the BatchNorm2d behind it.
-    Raises ContractionError while a slope is below 1.
+    Raises ContractionError while a slope is below 1, or where the outputs for `images`, if given, differ.
     """
     tiny = copy.deepcopy(giant)
     blocks = [(name, module) for name, module in tiny.named_modules() if isinstance(module, ExpandedLayer)]
@@ -52,6 +54,8 @@ def contract(giant: nn.Module) -> nn.Module:
             assert isinstance(norm, nn.BatchNorm2d)
             norm_statistics(norm)[0].sub_(bias)
         tiny.set_submodule(name, original)
+    if images is not None:
+        _compare(copy.deepcopy(giant).eval(), tiny.eval(), images)
     return tiny.eval()
 
 
@@ -114,6 +118,17 @@ def as_affine(layer: Layer) -> AffineConv:
     for rows, part, columns in groups:
         rows[:, columns[0] : columns[-1] + 1] = part
     return AffineConv(full, bias, pair(layer.stride), pair(layer.padding))
+
+
+def _compare(giant: nn.Module, tiny: nn.Module, images: Tensor) -> None:
+    """Raise ContractionError for outputs further apart than rounding can explain."""
+    expected, got = giant(images), tiny(images)
+    difference, largest = (got - expected).abs().max().item(), expected.abs().max().item()
+    if difference > _TOLERANCE * largest:
+        raise ContractionError(
+            f"netbooster: contraction changes outputs of up to {largest:.3g} by {difference:.3g}: "
+            "are the BatchNorms of the network registered right behind their convolutions?"
+        )
 
 
 def _contracted(block: ExpandedLayer) -> tuple[Layer, Tensor | None]:
