@@ -47,9 +47,10 @@ class Network:
             data, weights, bias, weight_scale=scales, output=output, strides=(stride, stride)
         )
 
-    def depthwise(self, data: int, kernel: int = 3) -> int:
+    def depthwise(self, data: int, kernel: int = 3, dead: float = 0.0) -> int:
         depth = self.shape(data)[3]
         weights = self.rng.integers(-127, 128, (1, kernel, kernel, depth)).astype(np.int8)
+        weights[..., self.rng.random(depth) < dead] = 0
         bias = self.rng.integers(-3000, 3000, depth).astype(np.int32)
         scales = [1 / (73 * kernel)] * depth
         return self.b.depthwise_conv_2d(
@@ -138,7 +139,7 @@ def _shuffle_net(net: Network) -> bytes:
         turned = net.b.operator("TRANSPOSE", [groups, order], net.map([1, 8, 8, 8, 2]))
         maps = net.b.reshape(turned, net.map([1, 8, 8, 16]))
     left, right = net.split(maps, 2)
-    output = net.binary("SUB", net.conv(net.depthwise(right), 5), net.conv(left, 5))
+    output = net.binary("SUB", net.conv(net.depthwise(right, dead=0.6), 5), net.conv(left, 5))
     return net.b.build(output)
 
 
