@@ -144,8 +144,9 @@ def test_what_is_saved_is_the_plain_architecture(trained):
 def test_the_log_says_whose_accuracy_is_reported(trained):
     _, _, messages = trained
     said = [message for message in messages if message.startswith("netbooster: ")]
-    assert "until epoch 4, accuracies are the giant's" in said[0]
-    assert "decay for 2 epochs" in said[1]
+    assert len(said) == 3
+    assert "training the giant; until epoch 4, accuracies are the giant's" in said[0]
+    assert "activations decay; until epoch 4, accuracies are the giant's" in said[1]
     assert "from now on, accuracies are the contracted network's" in said[2]
 
 

@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 _PAPER_EPOCHS, _PAPER_GIANT_EPOCHS, _PAPER_DECAY_EPOCHS = 310, 160, 40
 _COMPARED_IMAGES = 16
+_FINETUNING = 2  # the phase after the giant's and the decay
 
 
 class NetBooster:
@@ -52,6 +53,7 @@ class NetBooster:
                 f"train.warmup_epochs {train.warmup_epochs} must be less than the "
                 f"{self._giant_epochs} giant_epochs of train.netbooster"
             )
+        self._announced: int | None = None
         self._steps_per_epoch = context.steps_per_epoch
         self.restarts = (Restart(self._giant_epochs, config.plt_learning_rate or train.learning_rate),)
         self.network = expand(context.plain, config)
@@ -59,17 +61,20 @@ class NetBooster:
 
     def start_epoch(self, epoch: int, optimizer: Optimizer) -> None:  # noqa: ARG002
         """Log which network the accuracies of the coming epochs belong to."""
-        if epoch == 0:
-            parameters = sum(parameter.numel() for parameter in self.network.parameters())
-            _log.info(
-                "netbooster: until epoch %d, accuracies are the giant's (%s parameters), before contraction",
-                self._linear_epoch,
-                f"{parameters:,}",
-            )
-        if epoch == self._giant_epochs and self._decay_epochs:
-            _log.info("netbooster: the giant's inserted activations decay for %d epochs", self._decay_epochs)
-        if epoch == self._linear_epoch:
+        phase = (epoch >= self._giant_epochs) + (epoch >= self._linear_epoch)
+        if phase == self._announced:
+            return
+        self._announced = phase
+        if phase == _FINETUNING:
             _log.info("netbooster: from now on, accuracies are the contracted network's")
+            return
+        parameters = sum(parameter.numel() for parameter in self.network.parameters())
+        _log.info(
+            "netbooster: %s; until epoch %d, accuracies are the giant's (%s parameters), before contraction",
+            "the inserted activations decay" if phase else "training the giant",
+            self._linear_epoch,
+            f"{parameters:,}",
+        )
 
     def slope(self, step: int) -> float:
         """The slope of the decaying activations in a step, counted from 0 over all epochs."""
