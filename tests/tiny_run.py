@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,10 +56,10 @@ def write_run(folder: Path, inputs: npt.NDArray[np.int8], outputs: npt.NDArray[n
 
 
 def generate_code(folder: Path) -> Path:
-    """Write the tiny model's C++ into `folder`."""
+    """Write the tiny model's C++ into `folder` of a run folder, after which the model is named."""
     model = folder / "model.tflite"
     folder.mkdir(parents=True, exist_ok=True)
     model.write_bytes(tiny_model())
-    graph = load_graph(model)
+    graph = replace(load_graph(model), name=folder.parent.name)
     generate(graph, plan_memory(graph, engine_needs(graph)), folder)
     return folder

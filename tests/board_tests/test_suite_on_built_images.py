@@ -17,7 +17,7 @@ BOARD = load_board("stm32f746g_disco")
 
 
 @pytest.mark.parametrize(
-    ("target", "preset"), [("host", "host"), ("virtual", BOARD.name)], ids=["host", "virtual"]
+    ("target", "preset"), [("host", "host-sanitize"), ("virtual", BOARD.name)], ids=["host", "virtual"]
 )
 def test_whole_suite_passes(target: str, preset: str, tmp_path: Path, pytester: pytest.Pytester) -> None:
     generate_code(tmp_path / "generated")
