@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from converter.graph import Graph
-from converter.order import EffortError, best_order, orders_below, peak_of
+from converter.order import EFFORT, EffortError, Ordering, best_order, orders_below, peak_of
 from converter.placement import Span, place
-from converter.storage import EngineNeeds, Work
+from converter.storage import EngineNeeds, Work, whole_of
 
 __all__ = ["ALIGNMENT", "Allocation", "EngineNeeds", "MemoryPlan", "check_plan", "plan_memory"]
 
@@ -44,7 +44,8 @@ class MemoryPlan:
     order: operators as they are executed; live_bytes: per operator, what it and those after it need at that
     moment, storage that tensors share counted once; peak_operator: the first to run of those with the most;
     peak: what lives there, largest first; lower_bound: no plan with these scratch buffers and shared storages
-    can be smaller, whatever its order; needs: what the plan was made for.
+    can be smaller, whatever its order; needs: what the plan was made for, with those parts only that it lays
+    into their whole.
     """
 
     arena_bytes: int
@@ -82,25 +83,24 @@ def plan_memory(graph: Graph, needs: EngineNeeds | None = None, alignment: int =
     Raises:
         ValueError: `needs` names operators or tensors that do not fit together.
     """
-    needs = needs or EngineNeeds()
-    work = Work(graph, needs, alignment)
+    work, best = _with_best_parts(graph, needs or EngineNeeds(), alignment)
     own = tuple(range(len(graph.operators)))
-    best = best_order(work)
     layout = _layout(work, best.order)
     bound = best.lower_bound
     if best.is_only:
         bound = layout.lower_bound
     elif layout.height > bound:
         layout, bound = _improved(work, layout, bound, own)
-    return _plan(graph, layout, bound, work, needs)
+    return _plan(graph, layout, bound, work)
 
 
 def check_plan(graph: Graph, plan: MemoryPlan) -> list[str]:
     """Check a plan without trusting how it was made; returns what is wrong with it, nothing if it holds.
 
     Checked: every operator runs once, after those whose outputs it reads; every activation and scratch buffer
-    has its bytes inside the arena, aligned; aliases lie where they must; no two others overlap while both
-    hold a value, except an operator's output on the input that it may overwrite there for the last time.
+    has its bytes inside the arena, aligned; aliases and parts lie where they must; no two others overlap
+    while both hold a value, except an operator's output on the input that it may overwrite there for the last
+    time.
     """
     needs = plan.needs
     problems = _order_problems(graph, plan.order)
@@ -114,16 +114,17 @@ def check_plan(graph: Graph, plan: MemoryPlan) -> list[str]:
     problems += [f"operator {operator} has no scratch" for operator in wanted if operator not in scratch]
     if problems:
         return problems
-    roots = _alias_roots(graph, needs)
-    pieces = [(offsets[t], graph.tensors[t].nbytes, *life, roots.get(t, t)) for t, life in lives.items()]
+    roots = _roots(graph, needs)
+    pieces = [(offsets[t], graph.tensors[t].nbytes, *life, roots[t][0]) for t, life in lives.items()]
     pieces += [(scratch[o], nbytes, position[o], position[o], -1 - o) for o, nbytes in wanted.items()]
-    for offset, nbytes, *_, root in pieces:
+    for offset, nbytes, *_ in pieces:
         if offset < 0 or offset + nbytes > plan.arena_bytes or offset % plan.alignment:
             problems.append(f"{nbytes} bytes at {offset} are not aligned inside the arena")
-        if root >= 0 and offset != offsets[root]:
-            problems.append(f"an alias of tensor {root} lies at {offset} instead of {offsets[root]}")
+    for tensor, (root, shift) in roots.items():
+        if offsets[tensor] != offsets[root] + shift:
+            problems.append(f"tensor {tensor} does not lie {shift} bytes into tensor {root}")
     takeovers = {
-        (position[operator], roots.get(source, source), roots.get(target, target))
+        (position[operator], roots[source][0], roots[target][0])
         for operator, sources in needs.in_place.items()
         for source in sources
         for target in graph.operators[operator].outputs[:1]
@@ -149,6 +150,39 @@ class _Layout:
     scratch: Mapping[int, int]
     height: int
     lower_bound: int
+
+
+def _with_best_parts(graph: Graph, needs: EngineNeeds, alignment: int) -> tuple[Work, Ordering]:
+    """The work and its best order, with those parts laid into their whole that do not raise the peak.
+
+    Parts save a copy, but hold the place of the whole from the first of them to the last. So each operator's
+    are left out if that lowers the peak.
+    """
+    effort = EFFORT // (len(needs.parts) + 1)
+
+    def ordered(operators: Iterable[int]) -> tuple[Work, Ordering]:
+        work = Work(graph, replace(needs, parts=_compatible(graph, needs, operators)), alignment)
+        return work, best_order(work, effort)
+
+    laid = list(needs.parts)
+    best = ordered(laid)
+    for operator in needs.parts:
+        fewer = [other for other in laid if other != operator]
+        without = ordered(fewer)
+        if without[1].peak < best[1].peak:
+            best, laid = without, fewer
+    return min(best, ordered(()), key=lambda found: found[1].peak) if laid else best
+
+
+def _compatible(graph: Graph, needs: EngineNeeds, operators: Iterable[int]) -> dict[int, Mapping[int, int]]:
+    """The parts of those operators, without those whose tensors lie in another one already."""
+    placed = {graph.operators[operator].outputs[0] for operator in needs.aliases}
+    found = {}
+    for operator in operators:
+        if not placed & set(needs.parts[operator]):
+            found[operator] = needs.parts[operator]
+            placed |= set(needs.parts[operator])
+    return found
 
 
 def _improved(work: Work, layout: _Layout, bound: int, own: tuple[int, ...]) -> tuple[_Layout, int]:
@@ -212,7 +246,7 @@ def _blocks(work: Work, order: tuple[int, ...]) -> list[int]:
     return block_of
 
 
-def _plan(graph: Graph, layout: _Layout, bound: int, work: Work, needs: EngineNeeds) -> MemoryPlan:
+def _plan(graph: Graph, layout: _Layout, bound: int, work: Work) -> MemoryPlan:
     names = _names(graph)
     end = len(graph.operators) - 1
     position = {operator: i for i, operator in enumerate(layout.order)}
@@ -224,7 +258,7 @@ def _plan(graph: Graph, layout: _Layout, bound: int, work: Work, needs: EngineNe
         allocations.append(Allocation(names[tensor], tensor, offset, nbytes, first, min(last, end)))
     for operator, offset in layout.scratch.items():
         name, at = f"scratch of {graph.operators[operator].name}", position[operator]
-        allocations.append(Allocation(name, None, offset, needs.scratch[operator], at, at))
+        allocations.append(Allocation(name, None, offset, work.needs.scratch[operator], at, at))
     live = {operator: _live_at(allocations, position[operator]) for operator in layout.order}
     live_bytes = {operator: sum(piece.nbytes for piece in pieces) for operator, pieces in live.items()}
     peak_operator = max(layout.order, key=live_bytes.__getitem__)
@@ -237,7 +271,7 @@ def _plan(graph: Graph, layout: _Layout, bound: int, work: Work, needs: EngineNe
         tuple(live_bytes[operator.index] for operator in graph.operators),
         peak_operator,
         tuple(sorted(live[peak_operator], key=lambda piece: -piece.nbytes)),
-        needs,
+        work.needs,
     )
 
 
@@ -287,9 +321,19 @@ def _order_problems(graph: Graph, order: Sequence[int]) -> list[str]:
     ]
 
 
-def _alias_roots(graph: Graph, needs: EngineNeeds) -> dict[int, int]:
-    """Output of an aliasing operator -> the tensor whose storage it is."""
-    roots: dict[int, int] = {}
-    for operator, source in sorted(needs.aliases.items()):
-        roots[graph.operators[operator].outputs[0]] = roots.get(source, source)
+def _roots(graph: Graph, needs: EngineNeeds) -> dict[int, tuple[int, int]]:
+    """Activation -> the tensor that it is an alias or a part of, or itself, and at which byte it begins."""
+    roots = {}
+    parents = {
+        graph.operators[operator].outputs[0]: (source, 0) for operator, source in needs.aliases.items()
+    }
+    for operator, parts in needs.parts.items():
+        whole = whole_of(graph, graph.operators[operator], parts)
+        parents |= {tensor: (whole, at) for tensor, at in parts.items()}
+    for tensor in (*graph.inputs, *(t for operator in graph.operators for t in operator.outputs)):
+        root, at = tensor, 0
+        while root in parents:
+            root, shift = parents[root]
+            at += shift
+        roots[tensor] = root, at
     return roots

@@ -17,7 +17,7 @@ class EngineNeeds:
     in_place: operator -> input tensors on whose storage its first output may lie exactly, if nothing reads
         that tensor later.
     aliases: operator -> input tensor whose storage its first output always is (RESHAPE).
-    parts: operator -> the tensors that it joins into its first output or splits its first input into, and
+    parts: operator -> the tensors that it joins into its first output or splits an input into, and
         the byte at which each begins there; a plan may let all of them lie there, or none.
     """
 
@@ -27,9 +27,11 @@ class EngineNeeds:
     parts: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
 
 
-def whole_of(operator: Operator, parts: Mapping[int, int]) -> int:
-    """The tensor that `parts` of `operator` lie in."""
-    return operator.outputs[0] if set(parts) & set(operator.inputs) else operator.inputs[0]
+def whole_of(graph: Graph, operator: Operator, parts: Mapping[int, int]) -> int:
+    """The tensor that `parts` of `operator` lie in: the output that it joins, or the input that it splits."""
+    if set(parts) & set(operator.inputs):
+        return operator.outputs[0]
+    return next(t for t in operator.inputs if t >= 0 and not graph.tensors[t].is_constant)
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,11 @@ class Work:
     """
 
     def __init__(self, graph: Graph, needs: EngineNeeds, alignment: int) -> None:
-        self._graph, self._needs, self.alignment = graph, needs, alignment
+        self._graph, self.needs, self.alignment = graph, needs, alignment
         self._activations = list(
             dict.fromkeys([*graph.inputs, *(t for o in graph.operators for t in o.outputs)])
         )
+        self._producers = {t: operator.index for operator in graph.operators for t in operator.outputs}
         self._check()
         self.place_of = self._places()
         self.storages = self._storages()
@@ -129,14 +132,14 @@ class Work:
 
     def _check(self) -> None:
         activations = set(self._activations)
-        sources = [*self._needs.aliases.items()]
-        sources += [(o, t) for o, tensors in self._needs.in_place.items() for t in tensors]
+        sources = [*self.needs.aliases.items()]
+        sources += [(o, t) for o, tensors in self.needs.in_place.items() for t in tensors]
         for operator, source in sources:
             if source not in self._graph.operators[operator].inputs or source not in activations:
                 raise ValueError(f"operator {operator} does not read an activation {source}")
-        for index, parts in self._needs.parts.items():
+        for index, parts in self.needs.parts.items():
             joining = self._graph.operators[index]
-            whole = whole_of(joining, parts)
+            whole = whole_of(self._graph, joining, parts)
             for tensor, offset in parts.items():
                 end = offset + self._graph.tensors[tensor].nbytes
                 joined = tensor in (joining.inputs if whole in joining.outputs else joining.outputs)
@@ -147,10 +150,10 @@ class Work:
     def _places(self) -> dict[int, tuple[int, int]]:
         """Tensor -> the tensor that stands for its storage, and its offset in it."""
         parents: dict[int, tuple[int, int]] = {}
-        for index, source in self._needs.aliases.items():
+        for index, source in self.needs.aliases.items():
             parents[self._graph.operators[index].outputs[0]] = source, 0
-        for index, parts in self._needs.parts.items():
-            whole = whole_of(self._graph.operators[index], parts)
+        for index, parts in self.needs.parts.items():
+            whole = whole_of(self._graph, self._graph.operators[index], parts)
             for tensor, offset in parts.items():
                 if tensor in parents:
                     raise ValueError(f"tensor {tensor} is a part of two others")
@@ -193,14 +196,11 @@ class Work:
         )
 
     def _step(self, operator: Operator) -> Step:
-        producers = 0
-        for other in self._graph.operators:
-            if set(other.outputs) & set(operator.inputs):
-                producers |= 1 << other.index
+        producers = sum(1 << o for o in {self._producers[t] for t in operator.inputs if t in self._producers})
         reads = [self.place_of[t][0] for t in operator.inputs if t in self.place_of]
         writes = tuple(dict.fromkeys(self.place_of[t][0] for t in operator.outputs))
         takeovers = []
-        for tensor in self._needs.in_place.get(operator.index, ()):
+        for tensor in self.needs.in_place.get(operator.index, ()):
             (source, at), (target, to) = self.place_of[tensor], self.place_of[operator.outputs[0]]
             # What else is read from that storage must lie exactly there too, or it would be overwritten.
             read = {
@@ -214,7 +214,7 @@ class Work:
             producers,
             writes,
             tuple(dict.fromkeys([*reads, *writes])),
-            aligned(self._needs.scratch.get(operator.index, 0), self.alignment),
+            aligned(self.needs.scratch.get(operator.index, 0), self.alignment),
             tuple(takeovers),
         )
 

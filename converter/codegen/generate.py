@@ -123,7 +123,10 @@ def _layer(graph: Graph, operator: Operator, plan: MemoryPlan) -> _Layer:
         if operator.index in plan.scratch_offsets
         else "nullptr",
     )
-    code: LayerCode = LOWERINGS[operator.kind].emit(Case(graph, operator), names)
+    if operator.index in plan.needs.parts:
+        code = LayerCode((), ())
+    else:
+        code = LOWERINGS[operator.kind].emit(Case(graph, operator), names)
     function = f"layer_{operator.index}_{operator.kind.lower()}"
     return _Layer(
         operator.kind,

@@ -85,9 +85,9 @@ def check_support(graph: Graph) -> None:
 
 
 def engine_needs(graph: Graph) -> EngineNeeds:
-    """Scratch memory, inputs that an output may replace in place, and aliases, of a supported graph."""
+    """Scratch memory, inputs that an output may replace in place, aliases and parts, of a supported graph."""
     graph = without_dead_channels(graph)
-    scratch, in_place, aliases = {}, {}, {}
+    scratch, in_place, aliases, parts = {}, {}, {}, {}
     for operator in graph.operators:
         case, lowering = Case(graph, operator), LOWERINGS[operator.kind]
         if lowering.alias:
@@ -97,4 +97,7 @@ def engine_needs(graph: Graph) -> EngineNeeds:
         inputs = [operator.inputs[position] for position in lowering.in_place(case)]
         if inputs:
             in_place[operator.index] = tuple(dict.fromkeys(inputs))
-    return EngineNeeds(scratch, in_place, aliases)
+        within = lowering.parts(case)
+        if within:
+            parts[operator.index] = within
+    return EngineNeeds(scratch, in_place, aliases, parts)

@@ -98,13 +98,15 @@ class Lowering:
     """How one kind of operator becomes C++.
 
     check: raises UnsupportedError; emit: gives the code, or None where the output aliases the input;
-    scratch: bytes; in_place: positions of inputs whose memory the output may take over from the same start.
+    scratch: bytes; in_place: positions of inputs whose memory the output may take over from the same start;
+    parts: tensors that may lie in another one, so that no code is needed, and the bytes at which they begin.
     """
 
     check: Callable[[Case], None]
     emit: Callable[[Case, Names], LayerCode]
     scratch: Callable[[Case], int] = lambda _: 0
     in_place: Callable[[Case], tuple[int, ...]] = lambda _: ()
+    parts: Callable[[Case], dict[int, int]] = lambda _: {}
     alias: bool = False
 
 

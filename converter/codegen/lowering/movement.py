@@ -19,6 +19,7 @@ from converter.codegen.lowering.case import (
     require_activation,
 )
 from converter.graph import Tensor
+from converter.memory import ALIGNMENT
 from converter.movement import Move, Movement, movement
 from converter.shapes import ALIASES, shape_case
 
@@ -113,6 +114,19 @@ def _in_place(case: Case) -> tuple[int, ...]:
     return (first.source,) if copy.only_moves_down else ()
 
 
+def _parts(case: Case) -> dict[int, int]:
+    """The inputs as parts of the output, or the outputs of the input, if each is one run of bytes there."""
+    joins = case.operator.kind in _INTO_ONE
+    copies = list(_copies(case))
+    if any(copy.steps or case.input(move.source).is_constant for move, copy in copies):
+        return {}
+    if joins:
+        parts = {case.operator.inputs[move.source]: copy.target for move, copy in copies}
+    else:
+        parts = {case.operator.outputs[move.target]: copy.source for move, copy in copies}
+    return parts if len(parts) == len(copies) and not any(at % ALIGNMENT for at in parts.values()) else {}
+
+
 def constant_operands(case: Case, positions: tuple[int, ...]) -> tuple[Array, ...]:
     """Arrays for the inputs that are constants, under the names that the generated code uses."""
     arrays = []
@@ -167,5 +181,5 @@ def _emit_pad(case: Case, names: Names) -> LayerCode:
     return LayerCode(code.headers, (fill, *code.statements), code.arrays, code.declarations)
 
 
-MOVEMENT = Lowering(_check, _emit, in_place=_in_place)
+MOVEMENT = Lowering(_check, _emit, in_place=_in_place, parts=_parts)
 PAD = Lowering(_check_pad, _emit_pad)
