@@ -21,7 +21,7 @@ def command(
     seed: Annotated[int | None, typer.Option("--seed", help="Override train.seed.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
 ) -> Outcome:
-    """Train a tiny network, plain or inside wider ones (NetAug).
+    """Train a tiny network: plain, inside wider ones (NetAug), or as a deep giant (NetBooster).
 
     Writes train/model.safetensors, train/model.json, train/log.csv and TensorBoard logs into the run folder.
     A training that was interrupted goes on with --resume and ends with the same weights.
@@ -30,6 +30,7 @@ def command(
     Examples:
       tinyboost train -c examples/demo.toml
       tinyboost train -c examples/demo.toml -o runs/plain --set train.method=plain
+      tinyboost train -c examples/demo.toml -o runs/giant --set train.method=netbooster
       tinyboost train -c examples/demo.toml --resume
     """
     from tools.stages import train
