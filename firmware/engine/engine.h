@@ -20,7 +20,8 @@ struct Model {
   uint8_t output_count;
   uint16_t layer_count;
   uint32_t arena_bytes;
-  // Lines "key=value\n": engine, model, model_sha256, arena_bytes, layers, ops, input<i>, output<i>.
+  // Lines "key=value\n": engine, model, model_sha256, arena_bytes, layers, ops, input<i>,
+  // output<i>.
   const char* description;
 };
 
