@@ -18,7 +18,7 @@ __all__ = ["ALIGNMENT", "Allocation", "EngineNeeds", "MemoryPlan", "check_plan",
 ALIGNMENT = 8
 
 # Layouts tried where the best order's is above the bound, times the square of the number of operators.
-LAYOUTS = 2048
+LAYOUTS = 5_000
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def _improved(work: Work, layout: _Layout, bound: int, own: tuple[int, ...]) -> 
     others = orders_below(work, lambda: layout.height)
     candidates = itertools.chain([own] if peak_of(work, own) < layout.height else [], others)
     try:
-        for order in itertools.islice(candidates, max(1, LAYOUTS // len(own) ** 2)):
+        for order in itertools.islice(candidates, LAYOUTS // len(own) ** 2):
             other = _layout(work, order)
             least = min(least, other.lower_bound)
             layout = min(layout, other, key=lambda candidate: candidate.height)
