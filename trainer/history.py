@@ -34,6 +34,12 @@ class EpochRow:
     accuracy: float | None
     seconds: float
 
+    @property
+    def figures(self) -> str:
+        """Loss and accuracies, in words."""
+        tested = "" if self.accuracy is None else f", test {self.accuracy:.2%}"
+        return f"loss {self.loss:.3f}, train {self.train_accuracy:.2%}{tested}"
+
 
 class History:
     """Rows of all epochs so far, kept on disk in `folder`: log.csv and tensorboard/.

@@ -61,11 +61,5 @@ class LogLines:
         self._seconds += row.seconds
         left = self._seconds / (row.epoch - self._first) * (self._epochs - row.epoch)
         _log.info(
-            "epoch %d/%d: %s, %.1f s, ETA %.0f s", row.epoch, self._epochs, describe(row), row.seconds, left
+            "epoch %d/%d: %s, %.1f s, ETA %.0f s", row.epoch, self._epochs, row.figures, row.seconds, left
         )
-
-
-def describe(row: EpochRow) -> str:
-    """Loss and accuracies of an epoch, in words."""
-    tested = "" if row.accuracy is None else f", test {row.accuracy:.2%}"
-    return f"loss {row.loss:.3f}, train {row.train_accuracy:.2%}{tested}"

@@ -8,7 +8,6 @@ from rich import progress
 from rich.console import Console
 
 from trainer.history import EpochRow
-from trainer.progress import describe
 
 
 class ProgressBar:
@@ -43,7 +42,7 @@ class ProgressBar:
 
     def epoch(self, row: EpochRow) -> None:
         """Show the figures of the epoch."""
-        self._bar.update(self._task, description=self._describe(row.epoch), figures=describe(row))
+        self._bar.update(self._task, description=self._describe(row.epoch), figures=row.figures)
 
     def _describe(self, done: int) -> str:
         return f"epoch {min(done + 1, self._epochs)}/{self._epochs}"
