@@ -5,7 +5,7 @@
 // second, which rounds ties away from zero, is (x + 2^(e-1) - (x < 0)) >> e. The sign of acc may
 // stand for that of x, for the results differ only at x = 0, where (2^(e-1) - 1) >> e is 0 too. The
 // zero point z joins the addend as z << e. Where an activation clamps all below the zero point, the
-// sign does not matter.
+// sign does not matter, and without a second rounding, e = 0, the addend is z alone.
 #pragma once
 
 #include <cstdint>

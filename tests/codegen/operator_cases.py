@@ -147,6 +147,27 @@ def depthwise_conv_2d(builder: ModelBuilder, rng: Rng) -> int:
     )
 
 
+def depthwise_conv_2d_with_loud_channels(builder: ModelBuilder, rng: Rng) -> int:
+    """Some channels' accumulators are multiplied by 1/4 to 350, as training leaves them now and then."""
+    size, depth, stride = [_size(rng, 9), _size(rng, 9)], _size(rng, 8), int(rng.integers(1, 3))
+    data, scale = _input(builder, rng, [1, *size, depth])
+    weights, bias, scales = _weights(rng, [1, 3, 3, depth], 3, True)
+    out = [-(-side // stride) for side in size]
+    output_scale = scale * max(scales) * 400
+    output = builder.tensor([1, *out, depth], "int8", output_scale, _zero_point(rng))
+    loud = rng.random(depth) < 0.5
+    loud[0] = True
+    scales = [
+        output_scale / scale * 2 ** rng.uniform(-2, 8.5) if channel else own
+        for own, channel in zip(scales, loud, strict=True)
+    ]
+    activation = str(rng.choice(["relu", "relu6", "none"], p=[0.5, 0.4, 0.1]))
+    strides = (stride, stride)
+    return builder.depthwise_conv_2d(
+        data, weights, bias, weight_scale=scales, output=output, strides=strides, activation=activation
+    )
+
+
 def fully_connected(builder: ModelBuilder, rng: Rng) -> int:
     rows, depth, channels = int(rng.choice([1, 1, 2, 5])), _size(rng, 70), _size(rng, 20)
     data, scale = _input(builder, rng, [rows, depth])

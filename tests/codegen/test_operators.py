@@ -9,6 +9,7 @@ from oracle import assert_bit_exact
 OPERATORS = [
     (cases.conv_2d, 80),
     (cases.depthwise_conv_2d, 80),
+    (cases.depthwise_conv_2d_with_loud_channels, 80),
     (cases.fully_connected, 40),
     (cases.add, 30),
     (cases.average_pool_2d, 30),

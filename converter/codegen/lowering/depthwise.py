@@ -15,7 +15,7 @@ _PLANE_BYTES = 1536
 def _fits(conv: Convolution) -> bool:
     window, stride = conv.window, conv.window.strides[1]
     plain_window = window.batches == 1 and window.dilations == (1, 1) and (stride == 1 or stride % 2 == 0)
-    return conv.depth == 1 and plain_window and fast_convolution(conv) is not None
+    return conv.depth == 1 and plain_window and fast_convolution(conv, prescale=True) is not None
 
 
 def _span(conv: Convolution) -> int:
@@ -71,7 +71,7 @@ def _taps(conv: Convolution) -> Integers:
 
 
 def _emit(conv: Convolution, names: Names) -> LayerCode:
-    fast = fast_convolution(conv)
+    fast = fast_convolution(conv, prescale=True)
     assert fast is not None
     taps = 2 * _taps(fast.conv) & 0xFFFF
     doubled_bias = 2 * fast.conv.folded_bias[:, None]

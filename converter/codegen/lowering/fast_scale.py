@@ -11,6 +11,7 @@ from converter.codegen.lowering.convolution import Convolution
 
 _MAX_ACCUMULATOR = 1 << 30
 _MAX_SHIFT = 22
+_MAX_PRESCALE = 7  # Doubled weights are then still int16.
 
 
 class FastScale(NamedTuple):
@@ -32,8 +33,12 @@ class FastConvolution:
     scales: tuple[FastScale, ...]
 
 
-def fast_convolution(conv: Convolution) -> FastConvolution | None:
-    """The convolution with fast scales, or None where the proof in requantize.h fails for a channel."""
+def fast_convolution(conv: Convolution, *, prescale: bool = False) -> FastConvolution | None:
+    """The convolution with fast scales, or None where the proof in requantize.h fails for a channel.
+
+    With `prescale`, weights and bias of a channel may be multiplied by up to 2^7: TFLite shifts the
+    accumulators of a channel whose scale is 1 or more to the left, which their weights can do as well.
+    """
     low, high = conv.extremes
     weights, bias = conv.weights.copy(), conv.bias.copy()
     scales = []
@@ -44,7 +49,12 @@ def fast_convolution(conv: Convolution) -> FastConvolution | None:
             weights[channel], bias[channel] = 0, 0
             scales.append(FastScale(0, 2 * first + 1, 1))
             continue
-        fast = fast_scale(scale, max(-least, most), conv.bounds.zero_point)
+        largest = max(-least, most)
+        fast = fast_scale(scale, largest, conv.bounds.zero_point)
+        if fast is None and prescale:
+            fast = _unshifted(scale, largest, conv.bounds)
+            weights[channel] <<= max(scale.shift, 0)
+            bias[channel] <<= max(scale.shift, 0)
         if fast is None:
             return None
         scales.append(fast)
@@ -57,6 +67,13 @@ def fast_scale(scale: Scale, largest: int, zero_point: int) -> FastScale | None:
     if largest >= _MAX_ACCUMULATOR or not 1 <= shift <= _MAX_SHIFT:
         return None
     return FastScale(scale.multiplier, (1 << (shift - 1)) + (zero_point << shift), shift)
+
+
+def _unshifted(scale: Scale, largest: int, bounds: Range) -> FastScale | None:
+    """The fast form of a scale of at least 1/2, whose accumulators carry its shift to the left already."""
+    if not 0 <= scale.shift <= _MAX_PRESCALE or largest << scale.shift >= _MAX_ACCUMULATOR:
+        return None
+    return FastScale(scale.multiplier, bounds.zero_point, 0) if bounds.low == bounds.zero_point else None
 
 
 def clamping(bounds: Range) -> str:
