@@ -12,7 +12,7 @@ from common.errors import ConfigError, LinkError, NoBoardError, ToolMissingError
 from converter.board import load_board
 from tools.config import TargetName
 from tools.link.client import Link
-from tools.targets import open_target
+from tools.targets import open_target, silicon
 from tools.targets.process import last_words
 from tools.targets.renode import SCRIPT, renode_command
 
@@ -157,7 +157,7 @@ class Ports(list):
 @pytest.fixture
 def ports(monkeypatch: pytest.MonkeyPatch) -> Ports:
     found = Ports()
-    monkeypatch.setattr("tools.targets.silicon.list_ports.comports", found)
+    monkeypatch.setattr(silicon.list_ports, "comports", found)
     return found
 
 
