@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from converter.codegen.arithmetic import Range, Scale, channel_scales, fully_connected_scales, output_range
+from converter.codegen.arithmetic import Range, Scale, channel_scales, output_range
 from converter.codegen.lowering.case import Case, LayerCode, Names
 from converter.codegen.lowering.geometry import Window
 from converter.graph import ActivationOptions, Conv2DOptions, DepthwiseConv2DOptions, Tensor
@@ -76,7 +76,6 @@ def convolution(case: Case) -> Convolution:
     data, tensor, output = case.input(0), case.input(1), case.output
     options = case.options
     weights = _constant(tensor)
-    scales = channel_scales
     channels_in = data.shape[-1]
     if isinstance(options, DepthwiseConv2DOptions):
         weights = np.moveaxis(weights, 3, 0).reshape(*tensor.shape[3:], *tensor.shape[1:3], 1)
@@ -87,7 +86,6 @@ def convolution(case: Case) -> Convolution:
         assert isinstance(options, ActivationOptions)
         weights = weights.reshape(len(weights), 1, 1, -1)
         per_group, channels_in = len(weights), weights.shape[3]
-        scales = fully_connected_scales
     channels, height, width, depth = weights.shape
     if isinstance(options, ActivationOptions):
         window = Window.pointwise(math.prod(data.shape) // depth)
@@ -109,7 +107,7 @@ def convolution(case: Case) -> Convolution:
         per_group,
         weights,
         np.zeros(channels, dtype=np.int64) if bias is None else _constant(bias).reshape(-1),
-        tuple(scales(data, tensor, output, channels)),
+        tuple(channel_scales(data, tensor, output, channels)),
         output_range(output, options.activation),
         data.zero_point,
     )
