@@ -66,21 +66,39 @@ def load_config(path: Path | None, overrides: Iterable[str] = ()) -> RunConfig:
     origin = "the defaults"
     if path is not None:
         origin = str(path)
-        try:
-            values = tomllib.loads(path.read_text())
-        except FileNotFoundError:
-            raise ConfigError(f"{path}: no such configuration file") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read: {error}") from None
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path}: not valid TOML: {error}") from None
+        values = read_toml(path, "configuration")
     for override in overrides:
-        _apply(values, override)
+        apply_override(values, override)
         origin = f"{origin} with --set"
+    return resolve(values, origin)
+
+
+def read_toml(path: Path, kind: str) -> dict[str, Any]:
+    """The values of a TOML file, a `kind` of file in messages.
+
+    Raises:
+        ConfigError: no such file, or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such {kind} file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def resolve(values: dict[str, Any], origin: str) -> RunConfig:
+    """Validate the values of a configuration, which came from `origin`.
+
+    Raises:
+        ConfigError: an unknown or ill-typed key, or an unknown board.
+    """
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{origin}: {_explain(error)}") from None
+        raise ConfigError(f"{origin}: {explain(error, RunConfig)}") from None
     if config.board.name not in board_names():
         raise ConfigError(
             f"{origin}: board.name: unknown board '{config.board.name}'; known: {', '.join(board_names())}"
@@ -93,7 +111,12 @@ def to_toml(config: RunConfig) -> str:
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def apply_override(values: dict[str, Any], override: str) -> None:
+    """Set one `section.key=value` in the values of a configuration; the value is TOML, or else a string.
+
+    Raises:
+        ConfigError: the override is malformed.
+    """
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
         raise ConfigError(f"--set {override}: write it as section.key=value")
@@ -109,20 +132,20 @@ def _apply(values: dict[str, Any], override: str) -> None:
         table[last] = text
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first error of a validation against `model`, in one line."""
     first = error.errors()[0]
     location = tuple(part for part in first["loc"])
     key = ".".join(str(part) for part in location)
     if first["type"] != "extra_forbidden":
         return f"{key}: {first['msg']} (got {first['input']!r})"
-    known = _known_keys(location[:-1])
+    known = _known_keys(location[:-1], model)
     nearest = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.4)
     hint = f"did you mean '{nearest[0]}'?" if nearest else f"known keys: {', '.join(known)}"
     return f"unknown key '{key}'; {hint}"
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = RunConfig
+def _known_keys(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
     for part in location:
         if not isinstance(part, str) or part not in model.model_fields:
             continue
