@@ -19,12 +19,23 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class SplitsConfig(Section):
+    """Which lists of a detection dataset are trained on and tested on; several are joined.
+
+    VOC: "2007/trainval" in a VOCdevkit, or "train" in one folder of JPEGImages, Annotations and ImageSets.
+    COCO: "train2017". Empty means the published splits of the layout that is found.
+    """
+
+    train: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+
+
 class DataConfig(Section):
     """Where the images come from and how training images are varied.
 
     `resolution` is a side in pixels or (height, width); None keeps the dataset's own. `validation` counts
     training images that are held out and take the place of the test images, for tuning without looking at
-    the test set. `train_limit` and `test_limit` keep the first images only.
+    the test set. `train_limit` and `test_limit` keep the first images only. `splits` are of detection datasets.
     """
 
     name: str = "fashion_mnist"
@@ -36,6 +47,7 @@ class DataConfig(Section):
     validation: Annotated[int, Field(ge=0)] = 0
     crop_padding: Annotated[int, Field(ge=0, le=64)] = 0
     flip: bool = False
+    splits: SplitsConfig = SplitsConfig()
 
 
 class StageConfig(Section):
@@ -54,6 +66,25 @@ class StageConfig(Section):
     squeeze_excite: bool = False
 
 
+Anchor = tuple[PositiveFloat, PositiveFloat]
+Anchors = tuple[Anchor, Anchor, Anchor]
+
+
+class DetectorConfig(Section):
+    """A YOLOv3 head (Redmon and Farhadi, 2018) of depthwise separable convolutions on the network.
+
+    `widths` are those of its three parts, at strides 32, 16 and 8; inside they are doubled. `anchors` are
+    three boxes for each of the strides 8, 16 and 32, as (width, height) in pixels of the network's input.
+    """
+
+    widths: tuple[PositiveInt, PositiveInt, PositiveInt] = (256, 128, 128)
+    anchors: tuple[Anchors, Anchors, Anchors] = (
+        ((10, 13), (16, 30), (33, 23)),
+        ((30, 61), (62, 45), (59, 119)),
+        ((116, 90), (156, 198), (373, 326)),
+    )
+
+
 class ModelConfig(Section):
     """A network of the zoo, whole or with a block table of one's own.
 
@@ -61,7 +92,8 @@ class ModelConfig(Section):
     where given. The last two are the 1x1 convolutions before and after the global pooling; 0 leaves one
     out, and they are never scaled. `width_multiplier` None is the network's own. Padding "tf_same" is
     TFLite's SAME, "symmetric" the papers' (PyTorch's) kernel // 2. Networks of other kinds than inverted
-    residual blocks refuse the settings they have no use for.
+    residual blocks refuse the settings they have no use for. With `detector`, the network finds objects: a
+    detection head takes the place of all that follows its last features of stride 32.
     """
 
     name: str = "mobilenet_v2"
@@ -73,6 +105,7 @@ class ModelConfig(Section):
     head_channels: Annotated[int, Field(ge=0)] | None = None
     padding: Literal["tf_same", "symmetric"] = "tf_same"
     init: Literal["kaiming_uniform", "he_fan_out"] = "kaiming_uniform"
+    detector: DetectorConfig | None = None
 
 
 class NetAugConfig(Section):
@@ -132,6 +165,28 @@ class NetBoosterConfig(ExpansionConfig):
     plt_learning_rate: PositiveFloat | None = None
 
 
+class DetectionConfig(Section):
+    """How a detector is trained: sizes of the images, their variation, and the loss.
+
+    Every `size_every` batches, images are resized to another of `sizes`, sides that are multiples of 32; none
+    means the network's own resolution. `expand`, `crop`, `colour` and `flip` vary images and their boxes.
+    `mixup` is the probability that an image is blended with another one, of Beta(1.5, 1.5), not in the last
+    `no_mixup_epochs` (Zhang et al., 2019). Predictions that overlap a box by more than `ignore_overlap` (IoU)
+    without being chosen for it are not taught that there is nothing. `loaders` threads read the images.
+    """
+
+    sizes: tuple[Annotated[int, Field(ge=32, le=4096, multiple_of=32)], ...] = ()
+    size_every: PositiveInt = 10
+    colour: bool = True
+    expand: bool = True
+    crop: bool = True
+    flip: bool = True
+    mixup: Annotated[float, Field(ge=0, le=1)] = 0.0
+    no_mixup_epochs: Annotated[int, Field(ge=0)] = 20
+    ignore_overlap: Annotated[float, Field(gt=0, le=1)] = 0.7
+    loaders: Annotated[int, Field(ge=1, le=64)] = 2
+
+
 class TrainConfig(Section):
     """The recipe: SGD with Nesterov momentum, linear warm-up per step, cosine to 0.
 
@@ -144,6 +199,7 @@ class TrainConfig(Section):
     """
 
     method: str = "plain"
+    objective: str = "cross_entropy"
     epochs: PositiveInt = 10
     warmup_epochs: Annotated[int, Field(ge=0)] = 1
     images_per_epoch: PositiveInt | None = None
@@ -161,6 +217,7 @@ class TrainConfig(Section):
     evaluate_every: PositiveInt = 1
     netaug: NetAugConfig = NetAugConfig()
     netbooster: NetBoosterConfig = NetBoosterConfig()
+    detection: DetectionConfig = DetectionConfig()
 
     @model_validator(mode="after")
     def _warms_up_in_time(self) -> Self:
