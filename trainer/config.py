@@ -30,12 +30,62 @@ class SplitsConfig(Section):
     test: tuple[str, ...] = ()
 
 
+class JitterConfig(Section):
+    """How far training images' colours vary: each factor is drawn from 1 - value to 1 + value, or not below 0.
+
+    The ImageNet recipe of Cai et al. (ICLR 2022) has brightness 32 / 255 and saturation 0.5.
+    """
+
+    brightness: Annotated[float, Field(ge=0, le=4)] = 0.0
+    contrast: Annotated[float, Field(ge=0, le=4)] = 0.0
+    saturation: Annotated[float, Field(ge=0, le=4)] = 0.0
+
+
+class SpeechCommandsConfig(Section):
+    """Which words are classes of their own, and how training clips are varied.
+
+    All other words are the class "_unknown_", pieces of the folder _background_noise_ are "_silence_"; each
+    class is left out where the folder has nothing for it. The default is MLPerf Tiny's twelve classes.
+
+    Each training clip comes once as it is and `varied_copies` times shifted by up to `time_shift_ms` and,
+    with `noise_probability`, with background noise of up to `noise_volume` of full scale.
+    """
+
+    words: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes",
+    )  # fmt: skip
+    varied_copies: Annotated[int, Field(ge=0, le=100)] = 0
+    time_shift_ms: Annotated[float, Field(ge=0, le=1000)] = 100.0
+    noise_probability: Annotated[float, Field(ge=0, le=1)] = 0.8
+    noise_volume: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+
+class WebDatasetConfig(Section):
+    """Which tar files in `data.path` are for training and which for testing.
+
+    Names with ranges in braces ("train-{0000..1281}.tar") or with * and ?. Shards are read in an order drawn
+    anew for each epoch, and the samples of about `shuffle` at a time are mixed.
+    """
+
+    train: str = "*train*.tar"
+    test: str = "*val*.tar"
+    shuffle: PositiveInt = 10_000
+
+
 class DataConfig(Section):
     """Where the images come from and how training images are varied.
 
     `resolution` is a side in pixels or (height, width); None keeps the dataset's own. `validation` counts
     training images that are held out and take the place of the test images, for tuning without looking at
-    the test set. `train_limit` and `test_limit` keep the first images only. `splits` are of detection datasets.
+    the test set. `train_limit` and `test_limit` keep the first images only. `mean` and `std` per channel, of
+    pixels scaled to 0..1, replace those of the training images.
+
+    `stream` reads and decodes the images of an image folder as they are needed instead of holding all of
+    them in memory; shards always are.
+
+    Training images are shifted by up to `crop_padding` pixels, or random parts of at least `crop_scale` of
+    their area are resized to the resolution; half of them are mirrored with `flip`. `splits` are of detection
+    datasets.
     """
 
     name: str = "fashion_mnist"
@@ -45,6 +95,13 @@ class DataConfig(Section):
     train_limit: PositiveInt | None = None
     test_limit: PositiveInt | None = None
     validation: Annotated[int, Field(ge=0)] = 0
+    mean: Annotated[tuple[float, ...], Field(min_length=1, max_length=3)] | None = None
+    std: Annotated[tuple[PositiveFloat, ...], Field(min_length=1, max_length=3)] | None = None
+    stream: bool = False
+    crop_scale: Annotated[float, Field(gt=0, le=1)] | None = None
+    jitter: JitterConfig = JitterConfig()
+    speech_commands: SpeechCommandsConfig = SpeechCommandsConfig()
+    webdataset: WebDatasetConfig = WebDatasetConfig()
     crop_padding: Annotated[int, Field(ge=0, le=64)] = 0
     flip: bool = False
     splits: SplitsConfig = SplitsConfig()
