@@ -22,23 +22,24 @@ class EpochRow:
     """What is recorded of an epoch, counted from 1.
 
     `step` counts all steps so far; `learning_rate` is the last step's; `loss` and `train_accuracy` are
-    means over the tiny network's training batches; `accuracy` is on the test images, None where the
-    network was not evaluated; `seconds` include the evaluation.
+    means over the tiny network's training batches, the second None where the task has none; `accuracy` is on
+    the test samples, None where the network was not evaluated; `seconds` include the evaluation.
     """
 
     epoch: int
     step: int
     learning_rate: float
     loss: float
-    train_accuracy: float
+    train_accuracy: float | None
     accuracy: float | None
     seconds: float
 
     @property
     def figures(self) -> str:
         """Loss and accuracies, in words."""
+        trained = "" if self.train_accuracy is None else f", train {self.train_accuracy:.2%}"
         tested = "" if self.accuracy is None else f", test {self.accuracy:.2%}"
-        return f"loss {self.loss:.3f}, train {self.train_accuracy:.2%}{tested}"
+        return f"loss {self.loss:.3f}{trained}{tested}"
 
 
 class History:

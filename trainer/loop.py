@@ -14,11 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from common.errors import ConfigError
 from trainer.checkpoint import (
-    Architecture,
     TrainingState,
     load_state,
     remove_state,
@@ -28,29 +26,26 @@ from trainer.checkpoint import (
     save_state,
 )
 from trainer.config import DataConfig, ModelConfig, TrainConfig
-from trainer.data import Dataset, load_dataset
-from trainer.data.batches import TrainingBatches
-from trainer.evaluate import accuracy
 from trainer.history import EpochRow, History
-from trainer.methods import METHODS, BatchLoss, MethodContext
-from trainer.models import build_network, count
+from trainer.methods import METHODS, MethodContext
 from trainer.models.initialise import initialise
 from trainer.optim import learning_rate, make_optimizer, set_learning_rate
 from trainer.progress import Progress, make_progress
 from trainer.seeds import derive_seed
+from trainer.tasks import make_task
 from trainer.workers import Workers
 
 _log = logging.getLogger(__name__)
 
-_TRAIN_SAMPLES = 10_000
 _FREE_SETTINGS = ("train.threads", "train.checkpoint_every")
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Accuracies 0..1 of the tiny network after the last epoch, on all test and up to 10,000 training images.
+    """How the tiny network does after the last epoch, 0..1, on the test samples and on training samples.
 
-    `seconds` are of all epochs, those before a resume included; `macs` are of one image.
+    `metric` names what `accuracy` and `train_accuracy` are. `seconds` are of all epochs, those before a
+    resume included; `macs` are of one image.
     """
 
     accuracy: float
@@ -59,6 +54,7 @@ class TrainResult:
     seconds: float
     parameters: int
     macs: int
+    metric: str
 
 
 def train(
@@ -102,16 +98,16 @@ class _Training:
         self.config = config
         self.folder = folder
         make_method = METHODS.get(config.method)
-        self.dataset = load_dataset(data)
-        plain = build_network(model, self.dataset.input_shape, len(self.dataset.class_names))
+        self.task = make_task(data, model, config)
+        plain = self.task.build()
         initialise(plain, model.init, derive_seed(config.seed, "weights"))
-        self.architecture = _architecture(model, self.dataset, plain)
-        self.batches = TrainingBatches(self.dataset, data, config)
+        self.architecture = self.task.architecture(plain)
+        self.batches = self.task.batches
         self.method = make_method(MethodContext(plain, model, config, self.batches.steps))
         network = self.method.network.to(config.device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # fastest on CPUs
         self.optimizer = make_optimizer(self.method.network, config)
-        self.settings = _settings(self.dataset.config, model, config)
+        self.settings = _settings(self.task.data, model, config)
 
     def run(self, resume: bool, show_progress: bool | None) -> TrainResult:
         """Train all epochs that are left and save the tiny network."""
@@ -121,7 +117,7 @@ class _Training:
             cost.model.name,
             f"{cost.parameters:,}",
             f"{cost.macs:,}",
-            self.dataset.name,
+            cost.dataset,
             self.config.method,
         )
         remove_unfinished(self.folder)
@@ -160,19 +156,21 @@ class _Training:
         start = time.monotonic()
         self.method.network.train()
         self.method.start_epoch(epoch, self.optimizer)
+        self.task.objective.start_epoch(epoch)
         workers.start_epoch()
         loss = torch.zeros((), device=self.config.device)
-        correct = torch.zeros((), dtype=torch.int64, device=self.config.device)
+        hits: Tensor | None = torch.zeros((), dtype=torch.int64, device=self.config.device)
         step = epoch * self.batches.steps
         rate = 0.0
         for batch in self.batches.epoch(epoch):
             torch.manual_seed(derive_seed(self.config.seed, "step", step))
             rate = learning_rate(self.config, step, self.batches.steps, self.method.restarts)
             set_learning_rate(self.optimizer, rate)
-            result = workers.backward(batch, self._loss, epoch, step)
+            result = workers.backward(batch, self.task.objective, epoch, step)
             self.optimizer.step()
             loss += result.loss
-            correct += (result.logits.argmax(1) == batch.labels).sum()
+            right = self.task.hits(result.outputs, batch.labels)
+            hits = None if right is None or hits is None else hits + right
             step += 1
             progress.step()
         mean_loss = float(loss) / self.batches.steps
@@ -181,66 +179,36 @@ class _Training:
                 f"training diverged in epoch {epoch + 1}, the loss is {mean_loss}: "
                 f"lower train.learning_rate, which is {self.config.learning_rate}"
             )
+        images = self.batches.steps * self.config.batch_size
         tested = None
         if (epoch + 1) % self.config.evaluate_every == 0 or epoch + 1 == self.config.epochs:
-            tested = self._accuracy(self._tiny_network())
+            tested = self.task.score(self._tiny_network())
         return EpochRow(
             epoch=epoch + 1,
             step=step,
             learning_rate=rate,
             loss=mean_loss,
-            train_accuracy=int(correct) / (self.batches.steps * self.config.batch_size),
+            train_accuracy=None if hits is None else int(hits) / images,
             accuracy=tested,
             seconds=time.monotonic() - start,
         )
 
-    def _loss(self, labels: Tensor) -> BatchLoss:
-        """The share of a batch's mean loss that images with these labels have."""
-        smoothing, size = self.config.label_smoothing, self.config.batch_size
-
-        def loss(logits: Tensor) -> Tensor:
-            return functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="sum") / size
-
-        return loss
-
     def _tiny_network(self) -> nn.Module:
         return self.method.tiny_network(self.batches.calibration(self.method.calibration_images))
 
-    def _accuracy(self, network: nn.Module) -> float:
-        data = self.dataset
-        return accuracy(
-            network, data.test_images, data.test_labels, data.mean, data.std, device=self.config.device
-        )
-
     def _finish(self, history: History) -> TrainResult:
         network = self._tiny_network()
-        data = self.dataset
-        images, labels = data.train_images[:_TRAIN_SAMPLES], data.train_labels[:_TRAIN_SAMPLES]
         result = TrainResult(
-            accuracy=self._accuracy(network),
-            train_accuracy=accuracy(network, images, labels, data.mean, data.std, device=self.config.device),
+            accuracy=self.task.score(network),
+            train_accuracy=self.task.train_score(network),
             epochs=self.config.epochs,
             seconds=sum(row.seconds for row in history.rows),
             parameters=self.architecture.parameters,
             macs=self.architecture.macs,
+            metric=self.task.metric,
         )
         save_network(self.folder, network, self.architecture)
         return result
-
-
-def _architecture(model: ModelConfig, dataset: Dataset, network: nn.Module) -> Architecture:
-    cost = count(network, dataset.input_shape)
-    return Architecture(
-        model=model,
-        data=dataset.config,
-        dataset=dataset.name,
-        class_names=dataset.class_names,
-        input_shape=dataset.input_shape,
-        mean=dataset.mean,
-        std=dataset.std,
-        parameters=cost.parameters,
-        macs=cost.macs,
-    )
 
 
 def _settings(data: DataConfig, model: ModelConfig, config: TrainConfig) -> dict[str, Any]:

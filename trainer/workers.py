@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
 import torch
-from torch import Tensor
 
 from trainer.data.batches import Batch
-from trainer.methods import BatchLoss, Method, StepResult
+from trainer.methods import Method, StepResult
+from trainer.objectives import Objective
 
 
 class Workers:
@@ -49,18 +48,14 @@ class Workers:
             ):
                 own.data = shared.data
 
-    def backward(
-        self, batch: Batch, loss: Callable[[Tensor], BatchLoss], epoch: int, step: int
-    ) -> StepResult:
-        """Set the gradients of a whole batch. `loss` makes a part's share of the loss from its labels."""
+    def backward(self, batch: Batch, objective: Objective, epoch: int, step: int) -> StepResult:
+        """Set the gradients of a whole batch."""
         methods = [self._method, *self._replicas]
-        tasks = list(
-            zip(methods, batch.images.chunk(self._count), batch.labels.chunk(self._count), strict=True)
-        )
+        tasks = list(zip(methods, batch.split(self._count), strict=True))
 
-        def work(method: Method, images: Tensor, labels: Tensor) -> StepResult:
+        def work(method: Method, part: Batch) -> StepResult:
             method.network.zero_grad()
-            return method.backward(images, loss(labels), epoch, step)
+            return method.backward(part.images, objective.for_part(part), epoch, step)
 
         others = [self._pool.submit(work, *task) for task in tasks[1:]]
         results = [work(*tasks[0]), *(other.result() for other in others)]
@@ -72,5 +67,5 @@ class Workers:
                     total.grad += part.grad
         return StepResult(
             torch.stack([result.loss for result in results]).sum(),
-            torch.cat([result.logits for result in results]),
+            torch.cat([result.outputs for result in results]),
         )

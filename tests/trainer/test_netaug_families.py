@@ -44,7 +44,7 @@ FAMILIES = [
 ]
 
 
-def loss(logits: torch.Tensor) -> torch.Tensor:
+def loss(logits: torch.Tensor, *, augmented: bool = False) -> torch.Tensor:
     return functional.cross_entropy(logits, LABELS)
 
 

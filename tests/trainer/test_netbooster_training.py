@@ -60,7 +60,7 @@ def test_the_learning_rate_starts_anew_with_the_decay():
 def test_a_step_sets_the_slope_from_its_number_alone():
     images = torch.randn(4, 1, 8, 8)
 
-    def loss(logits: torch.Tensor) -> torch.Tensor:
+    def loss(logits: torch.Tensor, *, augmented: bool = False) -> torch.Tensor:
         return functional.cross_entropy(logits, torch.tensor([0, 1, 2, 3]))
 
     method = make()

@@ -7,10 +7,11 @@ from torch.nn import functional
 
 from trainer.config import TrainConfig
 from trainer.data.batches import Batch
-from trainer.methods import METHODS, BatchLoss, Method, MethodContext
+from trainer.methods import METHODS, Method, MethodContext
 from trainer.methods.elastic import slice_into, sort_hidden_channels
 from trainer.methods.netaug import NetAug
 from trainer.models import InvertedResidualNetwork
+from trainer.objectives import OBJECTIVES, ObjectiveContext
 from trainer.optim import make_optimizer
 from trainer.workers import Workers
 
@@ -20,8 +21,10 @@ BATCH = Batch(
 )
 
 
-def loss(labels: torch.Tensor) -> BatchLoss:
-    return lambda logits: functional.cross_entropy(logits, labels, reduction="sum") / 12
+UNSMOOTHED = TRAIN.model_copy(update={"batch_size": 12, "label_smoothing": 0.0})
+OBJECTIVE = OBJECTIVES.get("cross_entropy")(
+    ObjectiveContext(UNSMOOTHED, (1, 8, 8), ("",) * 10, (0.0,), (1.0,))
+)
 
 
 def make(name: str) -> Method:
@@ -45,14 +48,14 @@ def test_the_gradient_is_the_mean_of_parts_that_draw_the_same_network(count):
             expected[name][tuple(slice(n) for n in parameter.shape)] += parameter.grad
     with Workers(method, count) as workers:
         workers.start_epoch()
-        workers.backward(BATCH, loss, 0, 4)
-        result = workers.backward(BATCH, loss, 0, 5)
+        workers.backward(BATCH, OBJECTIVE, 0, 4)
+        result = workers.backward(BATCH, OBJECTIVE, 0, 5)
     for name, parameter in method.network.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-10, atol=1e-10)
     tiny = InvertedResidualNetwork(network().table).double().train()
     slice_into(tiny, method.network)
     logits = torch.cat([tiny(images) for images in BATCH.images.chunk(count)])
-    torch.testing.assert_close(result.logits, logits.detach())
+    torch.testing.assert_close(result.outputs, logits.detach())
     torch.testing.assert_close(result.loss, functional.cross_entropy(logits, BATCH.labels).detach())
 
 
@@ -62,14 +65,14 @@ def test_copies_follow_the_optimizer_and_the_sorting(name):
     optimizer = make_optimizer(method.network, TRAIN)
     with Workers(method, 2) as workers:
         workers.start_epoch()
-        workers.backward(BATCH, loss, 0, 0)
+        workers.backward(BATCH, OBJECTIVE, 0, 0)
         optimizer.step()
         if isinstance(method, NetAug):
             sort_hidden_channels(method.network, optimizer)
-        workers.backward(BATCH, loss, 0, 1)
+        workers.backward(BATCH, OBJECTIVE, 0, 1)
         shared = [p.grad for p in method.network.parameters()]
         workers.start_epoch()
-        workers.backward(BATCH, loss, 0, 1)
+        workers.backward(BATCH, OBJECTIVE, 0, 1)
     assert all(torch.equal(a, p.grad) for a, p in zip(shared, method.network.parameters(), strict=True))
 
 
@@ -78,7 +81,7 @@ def test_an_error_in_a_thread_is_raised():
         workers.start_epoch()
         broken = Batch(BATCH.images, torch.tensor([0] * 6 + [77] * 6))
         with pytest.raises(IndexError, match="Target 77 is out of bounds"):
-            workers.backward(broken, loss, 0, 0)
+            workers.backward(broken, OBJECTIVE, 0, 0)
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(10, 3), (4, 4)])

@@ -44,7 +44,7 @@ def command(
     def show() -> None:
         result = record.result
         console.line(
-            f"top-1 {result['accuracy']:.2%} on the test split, {result['train_accuracy']:.2%} on the "
+            f"{result['metric']} {result['accuracy']:.2%} on the test split, {result['train_accuracy']:.2%} on the "
             f"training split, {result['parameters']:,} parameters, {result['macs']:,} MACs, "
             f"{record.seconds:.0f} s"
         )

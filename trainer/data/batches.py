@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,10 +18,36 @@ from trainer.seeds import derive_seed
 
 @dataclass(frozen=True)
 class Batch:
-    """Images float32 [N, C, H, W], labels int64 [N]."""
+    """Images float32 [N, C, H, W] and what is to be learnt of them.
+
+    That are labels int64 [N], shares of classes float32 [N, classes], or boxes float32 [N, boxes, 5]: class,
+    centre x, y, width and height as shares of the image, where class -1 is no box.
+    """
 
     images: Tensor
     labels: Tensor
+
+    def split(self, parts: int) -> list[Batch]:
+        """Equal parts, in order."""
+        return [
+            Batch(images, labels)
+            for images, labels in zip(self.images.chunk(parts), self.labels.chunk(parts), strict=True)
+        ]
+
+
+class BatchSource(Protocol):
+    """Gives the batches of any epoch; equal seeds and epochs give equal batches, also after a resume.
+
+    `steps` is how many batches an epoch has.
+    """
+
+    steps: int
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """All batches of an epoch, counted from 0, of equal size, in random order."""
+
+    def calibration(self, count: int) -> Iterator[Tensor]:
+        """The same up to `count` varied training images in every call, in batches float [N, C, H, W]."""
 
 
 class TrainingBatches:

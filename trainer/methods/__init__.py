@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from trainer.methods.base import METHODS, BatchLoss, Method, MethodContext, StepResult
+from trainer.methods.base import METHODS, Method, MethodContext, StepResult
 from trainer.methods.netaug import NetAug
 from trainer.methods.netbooster import NetBooster
 from trainer.methods.plain import Plain
 
-__all__ = ["METHODS", "BatchLoss", "Method", "MethodContext", "StepResult"]
+__all__ = ["METHODS", "Method", "MethodContext", "StepResult"]
 
 METHODS.register("plain", Plain)
 METHODS.register("netaug", NetAug)

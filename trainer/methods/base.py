@@ -10,19 +10,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainer.config import ModelConfig, TrainConfig
+from trainer.objectives import BatchLoss
 from trainer.optim import Restart
 from trainer.registry import Registry
-
-BatchLoss = Callable[[Tensor], Tensor]
-"""The loss of one batch as a function of its logits [N, classes]."""
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step reports: the loss and logits [N, classes] of the tiny network, both detached."""
+    """What a step reports: loss and outputs (logits [N, classes]) of the tiny network, both detached."""
 
     loss: Tensor
-    logits: Tensor
+    outputs: Tensor
 
 
 class Method(Protocol):

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from common.errors import ConfigError
-from trainer.methods.base import BatchLoss, MethodContext, StepResult
+from trainer.methods.base import MethodContext, StepResult
 from trainer.methods.calibration import reestimate_batchnorm
 from trainer.methods.elastic import ELASTIC_LAYERS, activate, draw, largest, slice_into, sort_hidden_channels
 from trainer.models.initialise import initialise
 from trainer.models.network import InvertedResidualNetwork, NetworkTable
+from trainer.objectives import BatchLoss
 from trainer.optim import Restart
 from trainer.seeds import derive_seed
 
@@ -61,7 +62,7 @@ class NetAug:
         value = loss(logits)
         torch.autograd.backward(value)
         activate(self.network, self.augmented_table(epoch, step))
-        torch.autograd.backward(self._config.alpha * loss(self.network(images)))
+        torch.autograd.backward(self._config.alpha * loss(self.network(images), augmented=True))
         return StepResult(value.detach(), logits.detach())
 
     def tiny_network(self, batches: Iterable[Tensor]) -> nn.Module:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainer.methods.base import BatchLoss, MethodContext, StepResult
+from trainer.methods.base import MethodContext, StepResult
+from trainer.objectives import BatchLoss
 from trainer.optim import Restart
 
 

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from common.errors import ConfigError
-from trainer.methods.base import BatchLoss, MethodContext, StepResult
+from trainer.methods.base import MethodContext, StepResult
 from trainer.methods.netbooster.contraction import contract
 from trainer.methods.netbooster.expansion import expand
 from trainer.methods.netbooster.homotopy import is_linear, set_slope, slope_at
 from trainer.models.initialise import initialise
+from trainer.objectives import BatchLoss
 from trainer.optim import Restart
 from trainer.seeds import derive_seed
 

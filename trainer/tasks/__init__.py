@@ -1,0 +1,15 @@
+"""Tasks: data, a network for it, and how well the network does."""
+
+from __future__ import annotations
+
+from trainer.config import DataConfig, ModelConfig, TrainConfig
+from trainer.tasks.base import Task
+
+__all__ = ["Task", "make_task"]
+
+
+def make_task(data: DataConfig, model: ModelConfig, train: TrainConfig) -> Task:
+    """The task of a configuration, its data loaded; raises ConfigError for what is wrong in it."""
+    from trainer.tasks.classification import Classification
+
+    return Classification(data, model, train)

@@ -1,0 +1,73 @@
+"""Classification of images."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from trainer.checkpoint import Architecture
+from trainer.config import DataConfig, ModelConfig, TrainConfig
+from trainer.data import load_dataset
+from trainer.data.batches import BatchSource, TrainingBatches
+from trainer.data.dataset import Images, Labels
+from trainer.evaluate import accuracy
+from trainer.models import build_network, count
+from trainer.objectives import OBJECTIVES, Objective, ObjectiveContext
+
+_TRAIN_SAMPLES = 10_000
+
+
+class Classification:
+    """Top-1 accuracy on all test images and on up to 10,000 training images."""
+
+    metric = "top-1"
+
+    def __init__(self, data: DataConfig, model: ModelConfig, train: TrainConfig) -> None:
+        make_objective = OBJECTIVES.get(train.objective)
+        self._model = model
+        self._device = train.device
+        self._dataset = load_dataset(data)
+        self.data = self._dataset.config
+        self.batches: BatchSource = TrainingBatches(self._dataset, data, train)
+        dataset = self._dataset
+        self.objective: Objective = make_objective(
+            ObjectiveContext(train, dataset.input_shape, dataset.class_names, dataset.mean, dataset.std)
+        )
+
+    def build(self) -> nn.Module:
+        """The network of the configuration, for the images and classes of the dataset."""
+        return build_network(self._model, self._dataset.input_shape, len(self._dataset.class_names))
+
+    def architecture(self, network: nn.Module) -> Architecture:
+        """With parameters and MACs counted."""
+        dataset = self._dataset
+        cost = count(network, dataset.input_shape)
+        return Architecture(
+            model=self._model,
+            data=dataset.config,
+            dataset=dataset.name,
+            class_names=dataset.class_names,
+            input_shape=dataset.input_shape,
+            mean=dataset.mean,
+            std=dataset.std,
+            parameters=cost.parameters,
+            macs=cost.macs,
+        )
+
+    def hits(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Count where the largest of logits [N, classes] is the label, of mixed images the largest share."""
+        right = labels if labels.ndim == 1 else labels.argmax(1)
+        return (outputs.argmax(1) == right).sum()
+
+    def score(self, network: nn.Module) -> float:
+        """Top-1 accuracy on the test images."""
+        return self._accuracy(network, self._dataset.test_images, self._dataset.test_labels)
+
+    def train_score(self, network: nn.Module) -> float:
+        """Top-1 accuracy on the first training images."""
+        dataset = self._dataset
+        return self._accuracy(
+            network, dataset.train_images[:_TRAIN_SAMPLES], dataset.train_labels[:_TRAIN_SAMPLES]
+        )
+
+    def _accuracy(self, network: nn.Module, images: Images, labels: Labels) -> float:
+        return accuracy(network, images, labels, self._dataset.mean, self._dataset.std, device=self._device)
