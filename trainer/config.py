@@ -72,6 +72,22 @@ class WebDatasetConfig(Section):
     shuffle: PositiveInt = 10_000
 
 
+class AugmentConfig(Section):
+    """Further variations of training images, after crops, jitter and mirroring.
+
+    `policy` changes each image by random operations: "autoaugment_imagenet" and "autoaugment_cifar10" are
+    found policies, "randaugment" takes `operations` of `magnitude` out of 10. `mixup` and `cutmix` mix each
+    image with another one of its batch, and their labels, by shares from Beta(value, value); 0 is without.
+    With both, half of the batches are mixed either way.
+    """
+
+    policy: Literal["autoaugment_imagenet", "autoaugment_cifar10", "randaugment"] | None = None
+    operations: Annotated[int, Field(ge=1, le=10)] = 2
+    magnitude: Annotated[float, Field(ge=0, le=10)] = 9.0
+    mixup: Annotated[float, Field(ge=0, le=100)] = 0.0
+    cutmix: Annotated[float, Field(ge=0, le=100)] = 0.0
+
+
 class DataConfig(Section):
     """Where the images come from and how training images are varied.
 
@@ -105,6 +121,7 @@ class DataConfig(Section):
     crop_padding: Annotated[int, Field(ge=0, le=64)] = 0
     flip: bool = False
     splits: SplitsConfig = SplitsConfig()
+    augment: AugmentConfig = AugmentConfig()
 
 
 class StageConfig(Section):
@@ -244,6 +261,53 @@ class DetectionConfig(Section):
     loaders: Annotated[int, Field(ge=1, le=64)] = 2
 
 
+class DistillationConfig(Section):
+    """Who teaches the tiny network, for the objectives "kd", "rco_kd", "tf_kd_self" and "tf_kd_reg".
+
+    `teacher` is a folder with a trained network (model.json and model.safetensors); `teachers` are several,
+    from the first one that teaches to the last, each from its epoch in `switch_epochs` on (None: equal shares
+    of the training). `weight` and `temperature` None are the objective's own. `tiny_only` lets wider networks
+    that train with the tiny one learn from labels alone. `correct_probability` is the virtual teacher's.
+    """
+
+    teacher: Path | None = None
+    teachers: tuple[Path, ...] = ()
+    switch_epochs: tuple[PositiveInt, ...] | None = None
+    weight: Annotated[float, Field(ge=0)] | None = None
+    temperature: PositiveFloat | None = None
+    tiny_only: bool = False
+    correct_probability: Annotated[float, Field(gt=0, lt=1)] = 0.99
+
+
+class RegularisationConfig(Section):
+    """What is dropped at random from the trained network.
+
+    `dropout` is the probability for each feature before the classifier. `dropblock` is the share of the
+    values that are dropped behind the blocks of the last two resolutions, in squares of `dropblock_size`
+    pixels (Ghiasi et al., NeurIPS 2018); it rises from 0 linearly over the first `dropblock_epochs` (None:
+    all; 0: at once).
+    """
+
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropblock: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropblock_size: PositiveInt = 7
+    dropblock_epochs: Annotated[int, Field(ge=0)] | None = None
+
+
+class RocketLaunchConfig(Section):
+    """RocketLaunch (Zhou et al., AAAI 2018): the tiny network shares its lower blocks with a booster.
+
+    `shared` is the share of the blocks that both have; in the booster's further blocks, widths are multiplied
+    by `width`, and `depth` blocks take the place of each with a shortcut. `hint` weighs the squared
+    difference of the logits, which only the tiny network learns from.
+    """
+
+    shared: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    width: Factor = 2.0
+    depth: Annotated[int, Field(ge=1, le=8)] = 1
+    hint: Annotated[float, Field(ge=0)] = 0.03
+
+
 class TrainConfig(Section):
     """The recipe: SGD with Nesterov momentum, linear warm-up per step, cosine to 0.
 
@@ -274,6 +338,9 @@ class TrainConfig(Section):
     evaluate_every: PositiveInt = 1
     netaug: NetAugConfig = NetAugConfig()
     netbooster: NetBoosterConfig = NetBoosterConfig()
+    distillation: DistillationConfig = DistillationConfig()
+    regularisation: RegularisationConfig = RegularisationConfig()
+    rocket_launch: RocketLaunchConfig = RocketLaunchConfig()
     detection: DetectionConfig = DetectionConfig()
 
     @model_validator(mode="after")
