@@ -167,7 +167,8 @@ class ModelConfig(Section):
     out, and they are never scaled. `width_multiplier` None is the network's own. Padding "tf_same" is
     TFLite's SAME, "symmetric" the papers' (PyTorch's) kernel // 2. Networks of other kinds than inverted
     residual blocks refuse the settings they have no use for. With `detector`, the network finds objects: a
-    detection head takes the place of all that follows its last features of stride 32.
+    detection head takes the place of all that follows its last features of stride 32. `lite_residuals` adds
+    TinyTL's small branch to each inverted residual block.
     """
 
     name: str = "mobilenet_v2"
@@ -179,6 +180,7 @@ class ModelConfig(Section):
     head_channels: Annotated[int, Field(ge=0)] | None = None
     padding: Literal["tf_same", "symmetric"] = "tf_same"
     init: Literal["kaiming_uniform", "he_fan_out"] = "kaiming_uniform"
+    lite_residuals: bool = False
     detector: DetectorConfig | None = None
 
 
@@ -196,7 +198,7 @@ class NetAugConfig(Section):
     expand: Annotated[tuple[Factor, ...], Field(min_length=1)] = (1.0, 1.6, 2.2, 2.8)
     alpha: Annotated[float, Field(ge=0)] = 1.0
     random_epochs: Annotated[int, Field(ge=0)] | None = None
-    sort: bool = True
+    sort: bool | None = None
     sort_momentum: bool = True
     calibration_images: Annotated[int, Field(ge=2)] = 16_000
 
@@ -233,11 +235,25 @@ class NetBoosterConfig(ExpansionConfig):
     The giant trains for `giant_epochs` (None: the paper's 160 of 310), then its inserted activations decay
     to the identity over `decay_epochs` (None: 40 of 310; 0 removes them at once), and the rest of the epochs
     finetunes. With the decay, the learning rate starts anew at `plt_learning_rate` (None: learning_rate).
+
+    `start` "giant" takes the giant that an earlier training left in `train.initial`, for another dataset as
+    well; `giant_epochs` None are then 0. `decay_share` gives `decay_epochs` as a share of all epochs (None:
+    0.2 from a giant on, section 4.1).
     """
 
-    giant_epochs: PositiveInt | None = None
+    start: Literal["tiny", "giant"] = "tiny"
+    giant_epochs: Annotated[int, Field(ge=0)] | None = None
     decay_epochs: Annotated[int, Field(ge=0)] | None = None
+    decay_share: Annotated[float, Field(ge=0, lt=1)] | None = None
     plt_learning_rate: PositiveFloat | None = None
+
+    @model_validator(mode="after")
+    def _phases_are_clear(self) -> Self:
+        if self.start == "tiny" and self.giant_epochs == 0:
+            raise ValueError('netbooster.giant_epochs 0 needs netbooster.start = "giant"')
+        if self.decay_epochs is not None and self.decay_share is not None:
+            raise ValueError("netbooster: give decay_epochs or decay_share, not both")
+        return self
 
 
 class DetectionConfig(Section):
@@ -310,7 +326,10 @@ class RocketLaunchConfig(Section):
 
 
 class TrainConfig(Section):
-    """The recipe: SGD with Nesterov momentum, linear warm-up per step, cosine to 0.
+    """The recipe: SGD with Nesterov momentum, or Adam; linear warm-up per step, cosine to 0.
+
+    `initial` is the folder of an earlier training (its train/ folder) whose weights this one starts from.
+    Those that do not fit, like a classifier of other classes, are left out.
 
     `epochs` includes `warmup_epochs`. `images_per_epoch` makes epochs of another length than the training
     set's: its images come once more in a new order, or not all in each epoch. A checkpoint is written every
@@ -322,12 +341,14 @@ class TrainConfig(Section):
 
     method: str = "plain"
     objective: str = "cross_entropy"
+    initial: Path | None = None
     epochs: PositiveInt = 10
     warmup_epochs: Annotated[int, Field(ge=0)] = 1
     images_per_epoch: PositiveInt | None = None
     batch_size: Annotated[int, Field(ge=2)] = 128
     learning_rate: PositiveFloat = 0.1
     warmup_learning_rate: Annotated[float, Field(ge=0)] = 0.0
+    optimizer: Literal["sgd", "adam"] = "sgd"
     momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 4e-5
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
