@@ -17,10 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-# Effort: under 2 s for 200 blocks on a workstation, some seconds for any graph that can be read.
+# Blocks tried, some 10 us each on a workstation: up to half of them by first fit, others by branch and bound.
+EFFORT = 40_000
 ROUNDS = 20
-EFFORT = 100_000
-SEARCH_NODES = 8_000
 SEARCH_BLOCKS = 400
 
 _Ints = npt.NDArray[np.int64]
@@ -44,39 +43,48 @@ class Placement:
     """Where the blocks lie.
 
     bases: of each block; height: bytes that all need together; lower_bound: bytes below which no placement
-    of these blocks can be, proven.
+    of these blocks can be, proven; effort: blocks tried to find it.
     """
 
     bases: tuple[int, ...]
     height: int
     lower_bound: int
+    effort: int
 
 
-def place(blocks: Sequence[Block]) -> Placement:
-    """Place blocks so that no two overlap at a time at which both are needed."""
+def place(blocks: Sequence[Block], effort: int = EFFORT, below: int | None = None) -> Placement:
+    """Place blocks so that no two overlap at a time at which both are needed.
+
+    effort: blocks that may be tried, above what one placement takes; below: only a height less than this is
+    wanted, so that the lower bound need not be proven beyond it.
+    """
     if not blocks:
-        return Placement((), 0, 0)
+        return Placement((), 0, 0, 0)
     problem = _Problem(blocks)
     bound = problem.lower_bound
     cost = len(blocks) + int((problem.separation > 0).sum()) // 200
-    tries = max(1, EFFORT // cost)
-    rounds = min(ROUNDS, max(1, tries // 8))
+    tries = max(1, effort // 2 // cost)
+    rounds = min(ROUNDS if below is None else 1, max(1, tries // 8))
     candidates = (bases for order in _orders(problem) for bases in _refine(problem, order, rounds))
-    best, height = None, 0
+    best, height, spent = None, 0, 0
     for bases in itertools.islice(candidates, tries):
+        spent += cost
         reached = int((bases + problem.sizes).max())
         if best is None or reached < height:
             best, height = bases, reached
         if height == bound:
             break
     assert best is not None
-    if height > bound and len(blocks) <= SEARCH_BLOCKS:
-        search = _Search(problem, best, height)
+    wanted = height if below is None else min(height, below)
+    if wanted > bound and len(blocks) <= SEARCH_BLOCKS:
+        search = _Search(problem, wanted, effort - spent)
         search.run()
-        best, height = search.best, search.height
+        spent = effort - search.effort
+        if search.best is not None:
+            best, height = search.best, search.height
         if search.exhausted:
-            bound = height
-    return Placement(tuple(int(base) for base in best), height, bound)
+            bound = search.height
+    return Placement(tuple(int(base) for base in best), height, bound, spent)
 
 
 class _Problem:
@@ -156,25 +164,31 @@ class _Search:
     need not be tried where another one would fit wholly beneath it (the placement would not be active).
     """
 
-    def __init__(self, problem: _Problem, best: _Ints, height: int) -> None:
-        self.best, self.height, self.exhausted = best, height, False
+    def __init__(self, problem: _Problem, height: int, effort: int) -> None:
+        self.best: _Ints | None = None
+        self.height, self.effort = height, effort
         self._problem = problem
         self._extents = problem.extents[:, _undominated(problem.extents)]
-        self._nodes = SEARCH_NODES
-        self._bases = np.zeros(len(best), dtype=np.int64)
+        self._bases = np.zeros(len(problem.sizes), dtype=np.int64)
+        # What is left to place and from which bases on -> the least block placed last on the way there.
+        self._seen: dict[bytes, tuple[int, int]] = {}
+
+    @property
+    def exhausted(self) -> bool:
+        """No placement is lower than `height`."""
+        return self.effort > 0 or self.height == self._problem.lower_bound
 
     def run(self) -> None:
-        """Improve `best` until it is proven or the nodes are used up."""
+        """Find a `best` below `height` until there is none or the effort is used up."""
         blocks, times = self._extents.shape
         skyline = np.zeros(times, dtype=np.int64)
         lowest = np.zeros(blocks, dtype=np.int64)
         self._visit(np.ones(blocks, dtype=bool), lowest, skyline, self._extents.sum(axis=0), (0, -1))
-        self.exhausted = self._nodes > 0
 
     def _visit(
         self, free: npt.NDArray[np.bool_], lowest: _Ints, skyline: _Ints, left: _Ints, last: tuple[int, int]
     ) -> None:
-        """Try all blocks that may come next.
+        """Try all blocks that may come next, unless that was done or cannot end below `height`.
 
         free: bool [block], not placed yet; lowest: [block], least base above the placed ones; skyline:
         [time], top of the placed ones; left: [time], bytes to place; last: base and index placed last.
@@ -184,6 +198,15 @@ class _Search:
             self.best, self.height = self._bases.copy(), int(skyline.max())
             return
         sizes = self._problem.sizes
+        state = remaining.tobytes() + lowest[remaining].tobytes()
+        if state in self._seen and self._seen[state] <= last:
+            return
+        self._seen[state] = last
+        self.effort -= len(remaining)
+        bases = np.maximum(lowest[remaining], last[0])[:, np.newaxis]
+        floor = np.where(self._extents[remaining] > 0, bases, self.height).min(axis=0)
+        if np.where(left > 0, floor + left, 0).max() >= self.height:
+            return
         ceiling = int((lowest[remaining] + sizes[remaining]).min())
         branches = []
         for block in remaining:
@@ -196,9 +219,8 @@ class _Search:
             reach = int(np.where(rest > 0, np.maximum(risen, base) + rest, risen).max())
             branches.append((reach, base, -int(sizes[block]), int(block), risen, rest))
         for reach, base, _, block, risen, rest in sorted(branches, key=lambda branch: branch[:4]):
-            if reach >= self.height or self._nodes <= 0 or self.height == self._problem.lower_bound:
+            if reach >= self.height or self.effort <= 0 or self.height == self._problem.lower_bound:
                 return
-            self._nodes -= 1
             self._bases[block] = base
             free[block] = False
             above = np.where(

@@ -57,8 +57,28 @@ def test_small_placements_are_optimal_and_proven(blocks: list[Block]) -> None:
     assert not _fits(blocks, placement.height - 1, [])
 
 
+@settings(max_examples=100, deadline=None)
+@given(blocks_of, st.integers(0, 300), st.integers(1, 20))
+def test_whatever_the_effort_and_the_wish_the_bound_is_true(
+    blocks: list[Block], effort: int, below: int
+) -> None:
+    placement = place(blocks, effort, below)
+    _check(blocks, placement)
+    best = place(blocks).height
+    assert placement.lower_bound <= best <= placement.height
+    if placement.lower_bound == below <= placement.height:
+        assert not _fits(blocks, below - 1, [])
+
+
+def test_a_placement_below_a_wish_is_found_where_there_is_one() -> None:
+    blocks: list[Block] = [[Span(i, i + i % 3, 5 + 3 * i % 7)] for i in range(12)]
+    best = place(blocks)
+    assert place(blocks, below=best.height + 1).height == best.height
+    assert place(blocks, below=best.height).lower_bound == best.height
+
+
 def test_no_blocks_need_no_memory() -> None:
-    assert place([]) == Placement((), 0, 0)
+    assert place([]) == Placement((), 0, 0, 0)
 
 
 def test_blocks_that_never_meet_share_everything() -> None:
