@@ -2,7 +2,12 @@
 
 from trainer.objectives.base import OBJECTIVES, BatchLoss, Objective, ObjectiveContext
 from trainer.objectives.cross_entropy import CrossEntropy
+from trainer.objectives.distillation import kd, rco_kd, tf_kd_reg, tf_kd_self
 
 __all__ = ["OBJECTIVES", "BatchLoss", "Objective", "ObjectiveContext"]
 
 OBJECTIVES.register("cross_entropy", CrossEntropy)
+OBJECTIVES.register("kd", kd)
+OBJECTIVES.register("rco_kd", rco_kd)
+OBJECTIVES.register("tf_kd_self", tf_kd_self)
+OBJECTIVES.register("tf_kd_reg", tf_kd_reg)
