@@ -123,6 +123,17 @@ class DataConfig(Section):
     splits: SplitsConfig = SplitsConfig()
     augment: AugmentConfig = AugmentConfig()
 
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """The resolution as (height, width)."""
+        return (self.resolution, self.resolution) if isinstance(self.resolution, int) else self.resolution
+
+    @model_validator(mode="after")
+    def _crops_in_one_way(self) -> Self:
+        if self.crop_padding and self.crop_scale is not None:
+            raise ValueError("crop_padding and crop_scale are two ways to crop: set one of them")
+        return self
+
 
 class StageConfig(Section):
     """A stage of inverted residual blocks; the first block takes `stride`, only the others have a shortcut.
@@ -263,7 +274,7 @@ class DetectionConfig(Section):
     means the network's own resolution. `expand`, `crop`, `colour` and `flip` vary images and their boxes.
     `mixup` is the probability that an image is blended with another one, of Beta(1.5, 1.5), not in the last
     `no_mixup_epochs` (Zhang et al., 2019). Predictions that overlap a box by more than `ignore_overlap` (IoU)
-    without being chosen for it are not taught that there is nothing. `loaders` threads read the images.
+    without being chosen for it are not taught that there is nothing.
     """
 
     sizes: tuple[Annotated[int, Field(ge=32, le=4096, multiple_of=32)], ...] = ()
@@ -275,7 +286,6 @@ class DetectionConfig(Section):
     mixup: Annotated[float, Field(ge=0, le=1)] = 0.0
     no_mixup_epochs: Annotated[int, Field(ge=0)] = 20
     ignore_overlap: Annotated[float, Field(gt=0, le=1)] = 0.7
-    loaders: Annotated[int, Field(ge=1, le=64)] = 2
 
 
 class DistillationConfig(Section):
@@ -337,6 +347,14 @@ class TrainConfig(Section):
 
     `workers` threads share each batch, which is normalised in as many parts; each uses `threads` threads
     inside of operators (None: PyTorch's own number). Small networks train fastest with workers of 1 thread.
+
+    Several processes (torchrun, accelerate launch) share each batch likewise: `batch_size` is that of all.
+    `accumulate` parts of a worker's share are computed one after the other, to need less memory. A process
+    that waits for the others longer than `timeout` seconds gives up.
+
+    `precision` is that of matrix products and convolutions in training; weights stay float32. With `ema`, a
+    moving average of the weights with this decay, which starts lower, is evaluated and saved. `compile`
+    trains the network by torch.compile.
     """
 
     method: str = "plain"
@@ -356,6 +374,11 @@ class TrainConfig(Section):
     device: Literal["cpu", "cuda"] = "cpu"
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     threads: PositiveInt | None = None
+    accumulate: Annotated[int, Field(ge=1, le=1024)] = 1
+    timeout: PositiveFloat = 1800.0
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    compile: bool = False
     checkpoint_every: PositiveInt = 1
     evaluate_every: PositiveInt = 1
     netaug: NetAugConfig = NetAugConfig()
@@ -373,9 +396,11 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _parts_can_be_normalised(self) -> Self:
-        if self.batch_size % self.workers or self.batch_size < 2 * self.workers:
+        parts = self.workers * self.accumulate
+        if self.batch_size % parts or self.batch_size < 2 * parts:
+            times = f" times accumulate {self.accumulate}" if self.accumulate > 1 else ""
             raise ValueError(
-                f"batch_size {self.batch_size} must be a multiple of workers {self.workers}, "
+                f"batch_size {self.batch_size} must be a multiple of workers {self.workers}{times}, "
                 "with at least 2 images for each"
             )
         return self
