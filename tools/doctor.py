@@ -91,13 +91,13 @@ def _version_line(path: str) -> str:
 def _fashion_mnist() -> Finding:
     from common.errors import UserError
     from trainer.config import DataConfig
-    from trainer.data import load_dataset
+    from trainer.data.mnist import find_fashion_mnist
 
     try:
-        load_dataset(DataConfig(name="fashion_mnist"))
+        find_fashion_mnist(DataConfig(name="fashion_mnist"))
     except UserError as error:
         return Finding("data", "Fashion-MNIST", False, False, str(error), APT + "dataset-fashion-mnist")
-    return Finding("data", "Fashion-MNIST", True, False, "readable")
+    return Finding("data", "Fashion-MNIST", True, False, "installed")
 
 
 def _boards() -> Iterator[Finding]:

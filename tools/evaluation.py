@@ -71,19 +71,20 @@ def evaluate_trained(run: RunFolder, graph: Graph, samples: int) -> Evaluation:
     import torch
 
     from trainer.checkpoint import load_network
-    from trainer.data import load_dataset, normalise
+    from trainer.data import as_pixels, load_dataset, normalise
 
     network, architecture = load_network(run.training)
     data = load_dataset(architecture.data)
-    if samples > len(data.test_images):
-        log.warning("the test split has %d samples, not %d: using all", len(data.test_images), samples)
-    images, labels = data.test_images[:samples], data.test_labels[:samples]
+    chunks = list(data.test(samples))
+    images, labels = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+    if samples > len(images):
+        log.warning("the test split has %d samples, not %d: using all", len(images), samples)
     normalised = normalise(images, data.mean, data.std)
     with torch.inference_mode():
         logits = np.concatenate([network(batch).numpy() for batch in torch.split(normalised, 500)])
     inputs = quantize_input(graph, normalised.permute(0, 2, 3, 1).numpy())
     return Evaluation(
-        images=images,
+        images=as_pixels(images),
         inputs=inputs,
         labels=labels.astype(np.int64),
         float_logits=logits.astype(np.float32),

@@ -54,8 +54,7 @@ def convert_trained(run: RunFolder, config: RunConfig) -> StageRecord:
 
         network, architecture = load_network(run.training)
         data = load_dataset(architecture.data)
-        chosen = np.random.default_rng(0).permutation(len(data.train_images))
-        images = data.train_images[np.sort(chosen[: config.quantize.calibration_samples])]
+        images = data.calibration_images(config.quantize.calibration_samples)
         export_onnx(network, architecture.input_shape, run.onnx)
         quantize_onnx(run.onnx, normalise(images, data.mean, data.std).numpy(), run.tflite)
 

@@ -5,25 +5,22 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from trainer.data.dataset import Images, Labels, normalise
-
-_BATCH = 500
+from trainer.data.dataset import Chunks, normalise
 
 
 @torch.inference_mode()
 def accuracy(
     network: nn.Module,
-    images: Images,
-    labels: Labels,
+    samples: Chunks,
     mean: tuple[float, ...],
     std: tuple[float, ...],
     *,
     device: str = "cpu",
 ) -> float:
-    """Top-1 accuracy, 0..1, of a network in eval mode on images uint8 [N, H, W, C] with labels int64 [N]."""
-    correct = 0
-    for start in range(0, len(images), _BATCH):
-        part = slice(start, start + _BATCH)
-        logits = network(normalise(torch.as_tensor(images[part], device=device), mean, std))
-        correct += int((logits.argmax(1).cpu() == torch.as_tensor(labels[part])).sum())
-    return correct / len(images)
+    """Top-1 accuracy, 0..1, of a network in eval mode on images [N, H, W, C] with labels int64 [N]."""
+    correct = total = 0
+    for images, labels in samples:
+        logits = network(normalise(torch.as_tensor(images, device=device), mean, std))
+        correct += int((logits.argmax(1).cpu() == torch.as_tensor(labels)).sum())
+        total += len(images)
+    return correct / total

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.errors import ConfigError
+from trainer.augment.crops import shift_and_mirror
 from trainer.config import DataConfig, TrainConfig
 from trainer.data import DATASETS, DatasetAbsentError, load_dataset, normalise
-from trainer.data.batches import TrainingBatches, augment
 from trainer.data.dataset import resize, statistics
-from trainer.data.fashion_mnist import DEBIAN_FOLDER, read_idx
+from trainer.data.mnist import FASHION_DEBIAN_FOLDER, read_idx
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -62,10 +62,12 @@ def test_fashion_mnist_is_read_from_idx_files_gzipped_or_not(fashion):
     np.testing.assert_array_equal(dataset.train_images[..., 0], expected)
     np.testing.assert_array_equal(dataset.train_labels, range(7))
     assert dataset.class_names[9] == "ankle boot"
-    assert dataset.name == "fashion_mnist"
+    assert dataset.config.name == "fashion_mnist"
 
 
-@pytest.mark.skipif(not DEBIAN_FOLDER.exists(), reason="package dataset-fashion-mnist is not installed")
+@pytest.mark.skipif(
+    not FASHION_DEBIAN_FOLDER.exists(), reason="dataset-fashion-mnist is not installed"
+)
 def test_the_installed_fashion_mnist_is_complete():
     dataset = load_dataset(DataConfig())
     assert dataset.train_images.shape == (60_000, 28, 28, 1)
@@ -84,7 +86,7 @@ def test_an_absent_fashion_mnist_names_the_package_and_digits(tmp_path):
 def test_the_fallback_steps_in_and_says_so(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         dataset = load_dataset(DataConfig(path=tmp_path, fallback="digits"))
-    assert dataset.name == "digits"
+    assert dataset.config.name == "digits"
     assert "using dataset digits instead" in caplog.text
     assert dataset.config == DataConfig(name="digits")
     assert load_dataset(dataset.config).mean == dataset.mean
@@ -251,7 +253,7 @@ def test_a_constant_channel_normalises_to_zero():
 )
 def test_augmented_images_are_mirrored_or_shifted_crops(padding, flip, channels, seed):
     images = torch.randint(0, 256, (5, 4, 6, channels), dtype=torch.uint8)
-    varied = augment(images, padding, flip, torch.Generator().manual_seed(seed))
+    varied = shift_and_mirror(images, padding, flip, torch.Generator().manual_seed(seed))
     assert varied.shape == images.shape
     assert varied.dtype == torch.uint8
     for image, result in zip(images.numpy(), varied.numpy(), strict=True):
@@ -263,32 +265,30 @@ def test_augmented_images_are_mirrored_or_shifted_crops(padding, flip, channels,
 
 def test_augmentation_reaches_every_offset_and_both_directions():
     image = torch.arange(12, dtype=torch.uint8).reshape(1, 3, 4, 1) + 1
-    varied = augment(image.expand(600, -1, -1, -1), 1, True, torch.Generator().manual_seed(0))
+    varied = shift_and_mirror(image.expand(600, -1, -1, -1), 1, True, torch.Generator().manual_seed(0))
     assert len({result.numpy().tobytes() for result in varied}) == 18
 
 
 def test_an_epoch_holds_every_image_once_in_an_order_of_its_own():
     dataset = load_dataset(DataConfig(name="digits"))
-    config = DataConfig(name="digits")
-    batches = TrainingBatches(dataset, config, recipe(seed=3))
+    batches = dataset.batches(recipe(seed=3))
     assert batches.steps == 14
     epochs = [torch.cat([batch.images for batch in batches.epoch(epoch)]) for epoch in (0, 0, 1)]
     assert torch.equal(epochs[0], epochs[1])
     assert not torch.equal(epochs[0], epochs[2])
-    again = TrainingBatches(dataset, config, recipe(seed=3))
+    again = dataset.batches(recipe(seed=3))
     list(again.epoch(0))
     labels = [torch.cat([batch.labels for batch in each.epoch(1)]) for each in (batches, again)]
     assert torch.equal(labels[0], labels[1])
     whole = normalise(dataset.train_images, dataset.mean, dataset.std)
     known = {image.numpy().tobytes() for image in whole}
     assert all(image.numpy().tobytes() in known for image in epochs[2])
-    other = TrainingBatches(dataset, config, recipe(seed=4))
+    other = dataset.batches(recipe(seed=4))
     assert not torch.equal(next(other.epoch(0)).images, next(batches.epoch(0)).images)
 
 
 def test_calibration_images_are_always_the_same():
-    dataset = load_dataset(DataConfig(name="digits"))
-    batches = TrainingBatches(dataset, DataConfig(name="digits", crop_padding=2), recipe())
+    batches = load_dataset(DataConfig(name="digits", crop_padding=2)).batches(recipe())
     first = list(batches.calibration(250))
     list(batches.epoch(0))
     second = list(batches.calibration(250))
@@ -299,15 +299,13 @@ def test_calibration_images_are_always_the_same():
 def test_a_batch_larger_than_the_training_set_is_refused():
     dataset = load_dataset(DataConfig(name="digits", train_limit=50))
     with pytest.raises(ConfigError, match=r"train\.batch_size 100 is more than the 50 images of an epoch"):
-        TrainingBatches(dataset, DataConfig(name="digits"), recipe())
+        dataset.batches(recipe())
 
 
 @pytest.mark.parametrize("images", [90, 250])
 def test_epochs_of_another_length_use_all_images_equally(images):
     dataset = load_dataset(DataConfig(name="digits", train_limit=100))
-    batches = TrainingBatches(
-        dataset, DataConfig(name="digits"), recipe(batch_size=10, images_per_epoch=images)
-    )
+    batches = dataset.batches(recipe(batch_size=10, images_per_epoch=images))
     seen = Counter(image.numpy().tobytes() for batch in batches.epoch(0) for image in batch.images)
     assert seen.total() == images
     assert set(seen.values()) <= {images // 100, images // 100 + 1}
@@ -316,6 +314,6 @@ def test_epochs_of_another_length_use_all_images_equally(images):
 
 def test_a_user_can_register_a_dataset():
     DATASETS.register("mine_for_test", DATASETS.get("digits"))
-    assert load_dataset(DataConfig(name="mine_for_test")).name == "mine_for_test"
+    assert load_dataset(DataConfig(name="mine_for_test")).config.name == "mine_for_test"
     with pytest.raises(ValueError, match="registered already"):
         DATASETS.register("digits", DATASETS.get("digits"))

@@ -32,5 +32,5 @@ def test_the_demo_network_is_tiny_and_can_be_trained_as_configured(demo):
 def test_the_demo_runs_without_fashion_mnist(demo, tmp_path):
     data = demo[0].model_copy(update={"path": tmp_path, "train_limit": 20, "test_limit": 20})
     dataset = load_dataset(data)
-    assert dataset.name == "digits"
+    assert dataset.config.name == "digits"
     assert dataset.input_shape == (1, 28, 28)

@@ -1,4 +1,4 @@
-"""Datasets, held as uint8 arrays, and their batches."""
+"""Datasets and their batches."""
 
 from __future__ import annotations
 
@@ -8,14 +8,30 @@ from dataclasses import replace
 import numpy as np
 
 from trainer.config import DataConfig
-from trainer.data import digits, fashion_mnist, npz
-from trainer.data.dataset import Dataset, Samples, check, hold_out, normalise, resize, statistics
+from trainer.data import cifar, digits, image_folder, mnist, npz, speech_commands
+from trainer.data.dataset import (
+    Dataset,
+    Samples,
+    as_pixels,
+    check,
+    choose_statistics,
+    hold_out,
+    normalise,
+    resize,
+)
+from trainer.data.memory import MemoryDataset
 from trainer.data.registry import DATASETS, DatasetAbsentError
+from trainer.data.variation import refuse_for_features
 
-__all__ = ["DATASETS", "Dataset", "DatasetAbsentError", "Samples", "load_dataset", "normalise"]
+__all__ = ["DATASETS", "Dataset", "DatasetAbsentError", "Samples", "as_pixels", "load_dataset", "normalise"]
 
-DATASETS.register("fashion_mnist", fashion_mnist.load)
+DATASETS.register("fashion_mnist", mnist.load_fashion_mnist)
+DATASETS.register("mnist", mnist.load)
 DATASETS.register("digits", digits.load)
+DATASETS.register("cifar10", cifar.load_cifar10)
+DATASETS.register("cifar100", cifar.load_cifar100)
+DATASETS.register("image_folder", image_folder.load)
+DATASETS.register("speech_commands", speech_commands.load)
 DATASETS.register("npz", npz.load)
 
 _log = logging.getLogger(__name__)
@@ -36,21 +52,25 @@ def load_dataset(config: DataConfig) -> Dataset:
         _log.warning("using dataset %s instead: %s", config.fallback, error)
         config = config.model_copy(update={"name": config.fallback, "path": None})
         samples = DATASETS.get(config.name)(config)
-    config = config.model_copy(update={"fallback": None})
+    return _in_memory(samples, config.model_copy(update={"fallback": None}))
+
+
+def _in_memory(samples: Samples, config: DataConfig) -> MemoryDataset:
     check(
         samples, f"dataset {config.name}" if config.path is None else f"dataset {config.name} ({config.path})"
     )
+    if samples.train_images.dtype != np.uint8:
+        refuse_for_features(config)
     if config.validation:
         samples = hold_out(samples, config.validation, np.random.default_rng(_HOLD_OUT_SEED))
-    height, width = samples.train_images.shape[1:3]
-    if config.resolution is not None:
-        height, width = (config.resolution,) * 2 if isinstance(config.resolution, int) else config.resolution
+    height, width = config.size or samples.train_images.shape[1:3]
     samples = replace(
         samples,
         train_images=resize(samples.train_images[: config.train_limit], height, width),
         train_labels=samples.train_labels[: config.train_limit],
         test_images=resize(samples.test_images[: config.test_limit], height, width),
         test_labels=samples.test_labels[: config.test_limit],
+        validation=None,
     )
-    mean, std = statistics(samples.train_images)
-    return Dataset(**vars(samples), config=config, mean=mean, std=std)
+    mean, std = choose_statistics(config, samples.train_images)
+    return MemoryDataset(**vars(samples), config=config, mean=mean, std=std)

@@ -1,19 +1,21 @@
-"""Batches of training images, chosen, varied and normalised by a few tensor operations."""
+"""Batches of training images, and what prepares them in the background."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from queue import Full, Queue
+from threading import Event, Thread
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from common.errors import ConfigError
-from trainer.config import DataConfig, TrainConfig
-from trainer.data.dataset import Dataset, normalise
-from trainer.seeds import derive_seed
+from trainer.config import TrainConfig
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,73 +52,65 @@ class BatchSource(Protocol):
         """The same up to `count` varied training images in every call, in batches float [N, C, H, W]."""
 
 
-class TrainingBatches:
-    """Draws the batches of any epoch; equal seeds and epochs give equal batches.
+def epoch_length(images: int, train: TrainConfig) -> int:
+    """Batches of an epoch; a last one that would be smaller is left out.
 
-    Holds all training images on the device. A last batch that would be smaller is left out. Raises
-    ConfigError where an epoch has fewer images than one batch takes.
+    Raises ConfigError where an epoch has fewer images than one batch takes.
     """
-
-    def __init__(self, dataset: Dataset, data: DataConfig, train: TrainConfig) -> None:
-        count = train.images_per_epoch or len(dataset.train_images)
-        self._images = torch.tensor(dataset.train_images, device=train.device)
-        self._labels = torch.tensor(dataset.train_labels, device=train.device)
-        self._config = data
-        self._dataset = dataset
-        self._batch_size = train.batch_size
-        self._seed = train.seed
-        self.steps = count // train.batch_size
-        if not self.steps:
-            raise ConfigError(
-                f"train.batch_size {train.batch_size} is more than the {count} images of an epoch: lower it"
-            )
-
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """All batches of an epoch, counted from 0, in random order."""
-        generator = self._generator("shuffle", epoch)
-        return self._batches(self._order(self.steps * self._batch_size, generator), generator)
-
-    def calibration(self, count: int) -> Iterator[Tensor]:
-        """The same random images in every call, varied like training images, float [N, C, H, W].
-
-        They are at most `count`, in batches of training size; a smaller last batch is left out, as its
-        statistics are poor.
-        """
-        generator = self._generator("calibration")
-        count = min(count, len(self._images))
-        if count > self._batch_size:
-            count -= count % self._batch_size
-        return (batch.images for batch in self._batches(self._order(count, generator), generator))
-
-    def _order(self, count: int, generator: torch.Generator) -> Tensor:
-        """`count` indices of images: none comes again before all others have come as often."""
-        images = len(self._images)
-        rounds = -(-count // images)
-        orders = [torch.randperm(images, generator=generator) for _ in range(rounds)]
-        return torch.cat([torch.empty(0, dtype=torch.int64), *orders])[:count]
-
-    def _generator(self, purpose: str, *indices: int) -> torch.Generator:
-        return torch.Generator().manual_seed(derive_seed(self._seed, purpose, *indices))
-
-    def _batches(self, order: Tensor, generator: torch.Generator) -> Iterator[Batch]:
-        order = order.to(self._images.device)
-        for start in range(0, len(order), self._batch_size):
-            chosen = order[start : start + self._batch_size]
-            images = augment(self._images[chosen], self._config.crop_padding, self._config.flip, generator)
-            yield Batch(normalise(images, self._dataset.mean, self._dataset.std), self._labels[chosen])
+    count = train.images_per_epoch or images
+    if count < train.batch_size:
+        raise ConfigError(
+            f"train.batch_size {train.batch_size} is more than the {count} images of an epoch: lower it"
+        )
+    return count // train.batch_size
 
 
-def augment(images: Tensor, crop_padding: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Vary images uint8 [N, H, W, C]: crop at random after padding all sides with black, mirror half of them.
+def calibration_length(images: int, count: int, batch_size: int) -> int:
+    """How many images calibrate: at most `count`, in whole batches, as a small one has poor statistics."""
+    count = min(count, images)
+    return count - count % batch_size if count > batch_size else count
 
-    Shape, dtype and device stay. `generator` is a CPU generator; 0 and False leave the images as they are.
+
+def prefetch(batches: Iterator[T], ahead: int = 2) -> Iterator[T]:
+    """The same items, which a thread prepares up to `ahead` of them before they are asked for.
+
+    An error of the thread is raised where its item would have come.
     """
-    count, height, width, _ = images.shape
-    if not crop_padding and not flip:
-        return images
-    offsets = torch.randint(0, 2 * crop_padding + 1, (2, count), generator=generator).to(images.device)
-    mirrored = (torch.rand(count, generator=generator) < (0.5 if flip else 0.0)).to(images.device)
-    padded = functional.pad(images, (0, 0, crop_padding, crop_padding, crop_padding, crop_padding))
-    windows = padded.unfold(1, height, 1).unfold(2, width, 1)  # [N, offset y, offset x, C, H, W], a view
-    crops = windows[torch.arange(count, device=images.device), offsets[0], offsets[1]].permute(0, 2, 3, 1)
-    return torch.where(mirrored[:, None, None, None], crops.flip(2), crops)
+    ready: Queue[T | _End] = Queue(ahead)
+    stop = Event()
+    threads = torch.get_num_threads()
+
+    def put(item: T | _End) -> bool:
+        while not stop.is_set():
+            with suppress(Full):
+                ready.put(item, timeout=0.1)
+                return True
+        return False
+
+    def work() -> None:
+        torch.set_num_threads(threads)
+        try:
+            for batch in batches:
+                if not put(batch):
+                    return
+            put(_End())
+        except BaseException as error:
+            put(_End(error))
+
+    thread = Thread(target=work, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while not isinstance(item := ready.get(), _End):
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        stop.set()
+        thread.join()
+
+
+@dataclass(frozen=True)
+class _End:
+    """Behind the last item; `error` is what ended them."""
+
+    error: BaseException | None = None

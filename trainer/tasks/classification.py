@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from trainer.checkpoint import Architecture
 from trainer.config import DataConfig, ModelConfig, TrainConfig
 from trainer.data import load_dataset
-from trainer.data.batches import BatchSource, TrainingBatches
-from trainer.data.dataset import Images, Labels
+from trainer.data.batches import BatchSource
+from trainer.data.dataset import Chunks
 from trainer.evaluate import accuracy
 from trainer.models import build_network, count
 from trainer.objectives import OBJECTIVES, Objective, ObjectiveContext
@@ -27,7 +27,7 @@ class Classification:
         self._device = train.device
         self._dataset = load_dataset(data)
         self.data = self._dataset.config
-        self.batches: BatchSource = TrainingBatches(self._dataset, data, train)
+        self.batches: BatchSource = self._dataset.batches(train)
         dataset = self._dataset
         self.objective: Objective = make_objective(
             ObjectiveContext(train, dataset.input_shape, dataset.class_names, dataset.mean, dataset.std)
@@ -44,7 +44,7 @@ class Classification:
         return Architecture(
             model=self._model,
             data=dataset.config,
-            dataset=dataset.name,
+            dataset=dataset.config.name,
             class_names=dataset.class_names,
             input_shape=dataset.input_shape,
             mean=dataset.mean,
@@ -60,14 +60,11 @@ class Classification:
 
     def score(self, network: nn.Module) -> float:
         """Top-1 accuracy on the test images."""
-        return self._accuracy(network, self._dataset.test_images, self._dataset.test_labels)
+        return self._accuracy(network, self._dataset.test())
 
     def train_score(self, network: nn.Module) -> float:
-        """Top-1 accuracy on the first training images."""
-        dataset = self._dataset
-        return self._accuracy(
-            network, dataset.train_images[:_TRAIN_SAMPLES], dataset.train_labels[:_TRAIN_SAMPLES]
-        )
+        """Top-1 accuracy on training images."""
+        return self._accuracy(network, self._dataset.train(_TRAIN_SAMPLES))
 
-    def _accuracy(self, network: nn.Module, images: Images, labels: Labels) -> float:
-        return accuracy(network, images, labels, self._dataset.mean, self._dataset.std, device=self._device)
+    def _accuracy(self, network: nn.Module, samples: Chunks) -> float:
+        return accuracy(network, samples, self._dataset.mean, self._dataset.std, device=self._device)

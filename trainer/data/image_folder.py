@@ -1,0 +1,94 @@
+"""Images in class folders: train/<class>/... and val/<class>/... or test/<class>/..."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import ConfigError
+from trainer.config import DataConfig
+from trainer.data.dataset import Images, Samples
+from trainer.data.folders import class_folders, need_folder, run_threads, shuffled
+from trainer.data.images import SUFFIXES, EncodedImage
+from trainer.data.registry import DatasetAbsentError
+
+File = tuple[Path, int]
+"""An image and its label."""
+
+
+def load(config: DataConfig) -> Samples:
+    """Load all images below `config.path`, stretched to `config.resolution`; None needs equal sizes.
+
+    The classes are the folders in train/, sorted. Images are grey where the first one is, else RGB. Raises
+    DatasetAbsentError where there are no such folders, ConfigError for a damaged image.
+    """
+    class_names, train_files, test_files = list_files(config)
+    if not config.validation:
+        train_files, test_files = train_files[: config.train_limit], test_files[: config.test_limit]
+    first = _open(train_files[0][0])
+    channels = 1 if first.grey else 3
+    size = config.size or (first.size[1], first.size[0])
+    return Samples(
+        _decode(train_files, size, channels, config.size is None),
+        np.array([label for _, label in train_files], np.int64),
+        _decode(test_files, size, channels, config.size is None),
+        np.array([label for _, label in test_files], np.int64),
+        class_names,
+    )
+
+
+def list_files(config: DataConfig) -> tuple[tuple[str, ...], list[File], list[File]]:
+    """The class names, and all training and all test images, in a random order that is always the same."""
+    folder = need_folder(config, "train/<class>/ and val/<class>/ (or test/<class>/)")
+    test_folder = folder / ("val" if (folder / "val").is_dir() else "test")
+    for path in (folder / "train", test_folder):
+        if not path.is_dir():
+            raise DatasetAbsentError(
+                f"{path}: no such folder: {folder} must hold train/ and val/ (or test/) with a folder of "
+                "images for each class"
+            )
+    class_names = class_folders(folder / "train")
+    if not class_names:
+        raise ConfigError(f"{folder / 'train'}: holds no class folders")
+    unknown = sorted(set(class_folders(test_folder)) - set(class_names))
+    if unknown:
+        raise ConfigError(f"{test_folder / unknown[0]}: class {unknown[0]!r} has no folder in train/")
+    return class_names, _list(folder / "train", class_names), _list(test_folder, class_names)
+
+
+def _list(folder: Path, class_names: tuple[str, ...]) -> list[File]:
+    files = [
+        (path, label)
+        for label, name in enumerate(class_names)
+        for path in sorted((folder / name).rglob("*"))
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    ]
+    if not files:
+        raise ConfigError(f"{folder}: holds no images ({', '.join(sorted(SUFFIXES))})")
+    return shuffled(files)
+
+
+def _open(path: Path) -> EncodedImage:
+    try:
+        return EncodedImage(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: unreadable ({error.strerror})") from error
+
+
+def _decode(files: list[File], size: tuple[int, int], channels: int, exact: bool) -> Images:
+    images = np.empty((len(files), *size, channels), np.uint8)
+
+    def work(index: int) -> None:
+        path = files[index][0]
+        image = _open(path)
+        if exact and image.size != size[::-1]:
+            raise ConfigError(
+                f"{path}: is {image.size[0]}x{image.size[1]}, others are {size[1]}x{size[0]}: "
+                "set data.resolution to resize all"
+            )
+        images[index] = image.decode(channels, size)
+
+    for _ in run_threads(work, range(len(files))):
+        pass
+    return images
