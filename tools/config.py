@@ -120,16 +120,26 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
         raise ConfigError(f"--set {override}: write it as section.key=value")
-    *sections, last = key.strip().split(".")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    assign(values, key.strip(), value, f"--set {override}")
+
+
+def assign(values: dict[str, Any], key: str, value: Any, origin: str) -> None:
+    """Set a dotted key, which came from `origin`, in the values of a configuration.
+
+    Raises:
+        ConfigError: the key goes through one that is no section.
+    """
+    *sections, last = key.split(".")
     table = values
     for section in sections:
         table = table.setdefault(section, {})
         if not isinstance(table, dict):
-            raise ConfigError(f"--set {override}: '{section}' is not a section")
-    try:
-        table[last] = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        table[last] = text
+            raise ConfigError(f"{origin}: '{section}' is not a section")
+    table[last] = value
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:

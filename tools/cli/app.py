@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tools.cli import bench, build, check, convert, demo, doctor, report, run, test, train
+from tools.cli import bench, build, check, convert, demo, doctor, report, run, sweep, test, train
 
 app = typer.Typer(
     name="tinyboost",
@@ -21,6 +21,7 @@ for name, module in {
     "doctor": doctor,
     "demo": demo,
     "train": train,
+    "sweep": sweep,
     "convert": convert,
     "check": check,
     "build": build,

@@ -24,7 +24,7 @@ _CONFUSIONS_LISTED = 8
 
 def render(report: Report) -> str:
     """The page as HTML text; every name in it is escaped."""
-    template = _environment().get_template("page.html.j2")
+    template = environment().get_template("page.html.j2")
     counted = any(layer.count is not None for layer in report.layers)
     return template.render(
         report=report,
@@ -88,15 +88,16 @@ def _sample_state(sample: Sample) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+def environment(*folders: Path) -> Environment:
+    """What renders templates from `folders` and the report's own, with the filters that those use."""
+    made = Environment(
+        loader=FileSystemLoader([*folders, TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
+    made.filters.update(
         percent=formats.percent,
         count=formats.count,
         kilobytes=formats.kilobytes,
@@ -109,4 +110,4 @@ def _environment() -> Environment:
         state=_sample_state,
         position=_position,
     )
-    return environment
+    return made

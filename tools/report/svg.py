@@ -105,6 +105,20 @@ def draw(
     return Markup(f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>')
 
 
+def draw_file(
+    name: str, description: str, paint: Paint, palette: str, *, height: int, width: int = WIDE
+) -> str:
+    """Draw the wide figure as an SVG file of its own, in light or dark as its reader wants.
+
+    `palette` is CSS that gives the page's variables their colours; the rest is as for `draw`.
+    """
+    inline = _draw(name, description, paint, (width, height), narrow=False)
+    style = f"<style>{palette}svg {{ background: var(--paper); font-family: var(--sans); }}</style>"
+    start = inline.index(">") + 1
+    tag = inline[:start].replace("<svg", f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}"', 1)
+    return f"{tag}{style}{inline[start:]}\n"
+
+
 def label_axes(axes: Axes, *, x: str = "", y: str = "") -> None:
     """Name the axes: x below on the right, y above on the left, where they cost no room."""
     axes.set_xlabel(x, loc="right")

@@ -1,0 +1,59 @@
+"""What a sweep found, on the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tools.report import formats
+from tools.sweep import wording
+from tools.sweep.report import SweepReport
+
+_LEAST_WIDTH = 150
+
+
+def print_table(report: SweepReport, console: Console) -> None:
+    """Print the rows, what was chosen, what failed and what to beware of."""
+    # Whoever reads from a pipe has no window that the table must fit.
+    wide = Console(file=console.file, width=max(_LEAST_WIDTH, console.width), highlight=False)
+    if report.rows:
+        (console if console.is_terminal else wide).print(_rows(report))
+    for trial in report.trials:
+        if trial.chosen:
+            place = f"{trial.arm}, {trial.point.name}" if trial.point.values else trial.arm
+            _say(
+                console,
+                f"{place}: chose {wording.settings(trial.tried.values)}, {wording.spread(trial.accuracy)}",
+            )
+    for warning in report.warnings:
+        _say(console, f"warning: {warning}")
+    for training in report.failed:
+        _say(console, f"{training.state}: {training.name}: {training.message}")
+    if report.unfinished:
+        _say(console, f"{report.unfinished} of {len(report.trainings)} runs have not ended")
+
+
+def _rows(report: SweepReport) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("arm", overflow="fold", min_width=12)
+    table.add_column("settings", overflow="fold", min_width=12)
+    for heading in ("n", "test", f"over {report.reference}", "train", "time", "parameters", "MACs"):
+        table.add_column(escape(heading), justify="right", no_wrap=True)
+    for row in report.rows:
+        table.add_row(
+            escape(row.arm),
+            escape(wording.settings(row.settings)),
+            str(row.accuracy.n),
+            wording.spread(row.accuracy),
+            wording.difference(row.difference),
+            formats.percent(row.train_accuracy.mean, 2),
+            formats.seconds(row.seconds),
+            formats.count(row.parameters),
+            formats.millions(row.macs),
+        )
+    return table
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)
