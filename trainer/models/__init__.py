@@ -32,7 +32,13 @@ __all__ = [
 def build_network(config: ModelConfig, input_shape: InputShape, classes: int) -> nn.Module:
     """Build the network `config` names, for images of (C, H, W); weights are not yet meaningful.
 
+    With `config.detector`, that is a detector, whose outputs are raw predictions instead of logits.
+
     Raises ConfigError for an unknown name, for a setting the network has no use for, or for images too
     small for the network's strides.
     """
+    if config.detector is not None:
+        from trainer.detection.network import build_detector  # which itself needs the zoo
+
+        return build_detector(config, input_shape, classes)
     return MODELS.get(config.name)(config, input_shape, classes)

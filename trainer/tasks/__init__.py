@@ -10,6 +10,10 @@ __all__ = ["Task", "make_task"]
 
 def make_task(data: DataConfig, model: ModelConfig, train: TrainConfig) -> Task:
     """The task of a configuration, its data loaded; raises ConfigError for what is wrong in it."""
+    if model.detector is not None:
+        from trainer.tasks.detection import Detection
+
+        return Detection(data, model, train)
     from trainer.tasks.classification import Classification
 
     return Classification(data, model, train)

@@ -1,0 +1,81 @@
+"""Detection of objects."""
+
+from __future__ import annotations
+
+import logging
+
+from torch import Tensor, nn
+
+from common.errors import ConfigError
+from trainer.checkpoint import Architecture
+from trainer.config import DataConfig, ModelConfig, TrainConfig
+from trainer.data.batches import BatchSource
+from trainer.detection import DetectionBatches, DetectionObjective, evaluate_detector, load_detection
+from trainer.models import build_network, count
+from trainer.objectives import Objective
+
+_log = logging.getLogger(__name__)
+
+_TRAIN_IMAGES = 500
+
+
+class Detection:
+    """COCO's average precision at an overlap of 0.5, on all test images and on up to 500 training images."""
+
+    metric = "AP50"
+
+    def __init__(self, data: DataConfig, model: ModelConfig, train: TrainConfig) -> None:
+        if model.detector is None:
+            raise ConfigError(f"dataset {data.name!r} has boxes: give the network a [model.detector]")
+        if train.objective != TrainConfig.model_fields["objective"].default:
+            raise ConfigError(
+                f"train.objective {train.objective!r} is for classification: a detector has its own loss"
+            )
+        self._model = model
+        self._detector = model.detector
+        self._device = train.device
+        self._dataset = load_detection(data)
+        self.data = self._dataset.config
+        self.batches: BatchSource = DetectionBatches(self._dataset, train)
+        self.objective: Objective = DetectionObjective(
+            self._detector, train.batch_size, train.detection.ignore_overlap
+        )
+
+    def build(self) -> nn.Module:
+        """The detector of the configuration, for the images and classes of the dataset."""
+        return build_network(self._model, self._dataset.input_shape, len(self._dataset.class_names))
+
+    def architecture(self, network: nn.Module) -> Architecture:
+        """With parameters and MACs counted."""
+        dataset = self._dataset
+        cost = count(network, dataset.input_shape)
+        return Architecture(
+            model=self._model,
+            data=dataset.config,
+            dataset=dataset.config.name,
+            class_names=dataset.class_names,
+            input_shape=dataset.input_shape,
+            mean=dataset.mean,
+            std=dataset.std,
+            parameters=cost.parameters,
+            macs=cost.macs,
+        )
+
+    def hits(self, outputs: Tensor, labels: Tensor) -> None:
+        """A batch has none: precision is that of many images together."""
+
+    def score(self, network: nn.Module) -> float:
+        """AP50 on the test images; the other average precisions are logged."""
+        scores = evaluate_detector(network, self._detector, self._dataset, device=self._device)
+        _log.info(
+            "AP50 %.1f %%, mAP %.1f %%, VOC2007's 11-point AP50 %.1f %%",
+            100 * scores.ap50,
+            100 * scores.mean_ap,
+            100 * scores.voc_ap50,
+        )
+        return scores.ap50
+
+    def train_score(self, network: nn.Module) -> float:
+        """AP50 on the first training images."""
+        images = self._dataset.train[:_TRAIN_IMAGES]
+        return evaluate_detector(network, self._detector, self._dataset, images, self._device).ap50
