@@ -341,6 +341,9 @@ class TrainConfig(Section):
     `initial` is the folder of an earlier training (its train/ folder) whose weights this one starts from.
     Those that do not fit, like a classifier of other classes, are left out.
 
+    With `drop_epochs`, the rate is constant instead of a cosine, and multiplied by `drop_factor` after each
+    of these numbers of epochs.
+
     `epochs` includes `warmup_epochs`. `images_per_epoch` makes epochs of another length than the training
     set's: its images come once more in a new order, or not all in each epoch. A checkpoint is written every
     `checkpoint_every` epochs, the network evaluated every `evaluate_every`; the last epoch always is.
@@ -366,6 +369,8 @@ class TrainConfig(Section):
     batch_size: Annotated[int, Field(ge=2)] = 128
     learning_rate: PositiveFloat = 0.1
     warmup_learning_rate: Annotated[float, Field(ge=0)] = 0.0
+    drop_epochs: tuple[PositiveInt, ...] = ()
+    drop_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
     optimizer: Literal["sgd", "adam"] = "sgd"
     momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 4e-5

@@ -37,7 +37,8 @@ def learning_rate(
 ) -> float:
     """Rate of a step, counted from 0 over all epochs: linear warm-up to the peak, then cosine towards 0.
 
-    Each of `restarts`, in the order of their epochs, ends a cosine and starts the next.
+    Each of `restarts`, in the order of their epochs, ends a cosine and starts the next. With
+    `config.drop_epochs`, the rate falls by steps in place of the cosine; those before a restart do not count.
     """
     warmup = config.warmup_epochs * steps_per_epoch
     if step < warmup:
@@ -49,6 +50,9 @@ def learning_rate(
             last = restart.epoch * steps_per_epoch
             break
         first, peak = restart.epoch * steps_per_epoch, restart.learning_rate
+    if config.drop_epochs:
+        drops = sum(first < epoch * steps_per_epoch <= step for epoch in config.drop_epochs)
+        return peak * config.drop_factor**drops
     return peak * (1 + math.cos(math.pi * (step - first) / (last - first))) / 2
 
 
