@@ -137,7 +137,7 @@ def test_a_step_sums_the_gradients_of_the_tiny_and_the_drawn_network(step, alpha
     method = make_netaug(alpha=alpha)
     method.network.train()
     expected = {name: torch.zeros_like(p) for name, p in method.network.named_parameters()}
-    tables = (network().table, method.augmented_table(0, step))
+    tables = (network().table, method.drawn(0, step))
     for table, weight in zip(tables, (1.0, alpha), strict=True):
         plain = sliced(method, table).train()
         loss(plain(IMAGES)).backward()
@@ -232,24 +232,24 @@ def test_widths_are_drawn_in_the_first_80_of_155_epochs_and_expansions_always():
     tiny = network().table
 
     def varies(epoch: int) -> tuple[bool, bool]:
-        tables = [method.augmented_table(epoch, step) for step in range(50)]
+        tables = [method.drawn(epoch, step) for step in range(50)]
         outs = {(t.stem_channels, t.last_channels, *(row.out_channels for row in t.blocks)) for t in tables}
         return len(outs) > 1, len({tuple(row.hidden for row in t.blocks) for t in tables}) > 1
 
     assert varies(0) == (True, True)
     assert varies(79) == (True, True)
     assert varies(80) == (False, True)
-    late = method.augmented_table(154, 0)
+    late = method.drawn(154, 0)
     assert (late.stem_channels, late.last_channels) == (tiny.stem_channels, tiny.last_channels)
 
 
 def test_draws_depend_on_seed_and_step_alone():
     first, second = make_netaug(), make_netaug()
     torch.manual_seed(99)
-    late = [second.augmented_table(0, step) for step in range(60, 100)]
-    assert [first.augmented_table(0, step) for step in range(100)][60:] == late
+    late = [second.drawn(0, step) for step in range(60, 100)]
+    assert [first.drawn(0, step) for step in range(100)][60:] == late
     other = NetAug(MethodContext(network(), MODEL, TRAIN.model_copy(update={"seed": 5})))
-    assert [other.augmented_table(0, step) for step in range(60, 100)] != late
+    assert [other.drawn(0, step) for step in range(60, 100)] != late
 
 
 def test_batchnorm_statistics_are_weighted_means_of_batch_statistics():
@@ -311,7 +311,7 @@ def test_statistics_of_the_training_network_do_not_reach_the_exported_one():
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
-def test_networks_of_other_kinds_are_refused():
+def test_a_network_without_hidden_channels_is_refused():
     context = MethodContext(nn.Linear(2, 2), MODEL.model_copy(update={"name": "mine"}), TRAIN)
-    with pytest.raises(ConfigError, match="model 'mine' is none: use method plain"):
+    with pytest.raises(ConfigError, match="to widen in model 'mine': use method plain"):
         METHODS.get("netaug")(context)

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from tiny_configs import TRAIN, network, randomise
 from torch.nn import functional
 
-from common.errors import ConfigError
 from trainer.config import ModelConfig, NetAugConfig, StageConfig
-from trainer.methods import METHODS, MethodContext
+from trainer.methods import MethodContext
 from trainer.methods.elastic import activate, draw, largest, slice_into, sort_hidden_channels, widen
 from trainer.methods.netaug import NetAug
 from trainer.models import InvertedResidualNetwork, build_network, count
@@ -143,7 +142,7 @@ def test_a_step_sums_the_gradients_of_the_tiny_and_the_drawn_network():
     method = make_netaug()
     method.network.double().train()
     expected = {name: torch.zeros_like(p) for name, p in method.network.named_parameters()}
-    for table in (TINY, method.augmented_table(0, 3)):
+    for table in (TINY, method.drawn(0, 3)):
         plain = sliced(method, table).train()
         loss(plain(IMAGES)).backward()
         for name, parameter in plain.named_parameters():
@@ -190,12 +189,3 @@ def test_sorting_orders_hidden_and_squeezed_channels_and_keeps_the_full_function
     for name, parameter in full.named_parameters():
         followed = parameter if momentum else weights[name]
         assert torch.equal(optimizer.state[parameter]["momentum_buffer"], 2 * followed), name
-
-
-@pytest.mark.parametrize("name", ["resnet50", "resnet8", "ds_cnn", "deit_tiny"])
-def test_families_without_inverted_residuals_are_refused(name):
-    model = ModelConfig(name=name)
-    with torch.device("meta"):
-        plain = build_network(model, (3, 32, 32), 10)
-    with pytest.raises(ConfigError, match=f"model '{name}' is none: use method plain"):
-        METHODS.get("netaug")(MethodContext(plain, model, TRAIN))

@@ -58,11 +58,14 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
 
 
 class ElasticLinear(nn.Linear):
-    """Linear layer by the first columns of its weight, as many as the input has features."""
+    """Linear layer by the slice [:active_out, :features of the input] of its weight."""
+
+    active_out: int | None = None
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
-        """Float [N, features] to [N, out_features]."""
-        return functional.linear(input, self.weight[:, : input.shape[1]], self.bias)
+        """Float [..., features] to [..., active_out]."""
+        bias = None if self.bias is None else self.bias[: self.active_out]
+        return functional.linear(input, self.weight[: self.active_out, : input.shape[-1]], bias)
 
 
 ELASTIC_LAYERS = LayerTypes(ElasticConv2d, ElasticBatchNorm2d, ElasticLinear)
@@ -79,22 +82,23 @@ def widen(table: NetworkTable, width: Callable[[], float], expand: Callable[[], 
     the factors compound; a squeeze-and-excitation keeps its share of the hidden width, but not below 16.
     Widths are rounded to the nearest integer (not to multiples of 8).
     """
-    stem = _round(table.stem_channels * width())
+    stem = round_width(table.stem_channels * width())
     channels = stem
     rows = []
     for row in table.blocks:
         ratio = row.hidden / row.in_channels
-        hidden = _round(channels * ratio * expand()) if row.expands else channels
-        out = channels if row.shortcut else _round(row.out_channels * width())
-        squeeze = max(_round(hidden * row.squeeze / row.hidden), min(row.squeeze, _LEAST_SQUEEZE))
+        hidden = round_width(channels * ratio * expand()) if row.expands else channels
+        out = channels if row.shortcut else round_width(row.out_channels * width())
+        squeeze = max(round_width(hidden * row.squeeze / row.hidden), min(row.squeeze, _LEAST_SQUEEZE))
         rows.append(replace(row, in_channels=channels, hidden=hidden, out_channels=out, squeeze=squeeze))
         channels = out
-    last = _round(table.last_channels * width()) if table.last_channels else 0
-    head = _round(table.head_channels * width()) if table.head_channels else 0
+    last = round_width(table.last_channels * width()) if table.last_channels else 0
+    head = round_width(table.head_channels * width()) if table.head_channels else 0
     return replace(table, stem_channels=stem, blocks=tuple(rows), last_channels=last, head_channels=head)
 
 
-def _round(width: float) -> int:
+def round_width(width: float) -> int:
+    """The nearest integer, halves up."""
     return int(width + 0.5 + 1e-9)
 
 
@@ -140,6 +144,14 @@ def slice_into(network: nn.Module, elastic: nn.Module) -> None:
     network.load_state_dict(state)
 
 
+@torch.no_grad()
+def slice_from(elastic: nn.Module, network: nn.Module) -> None:
+    """Copy every tensor of `network` into the first channels of the one of the same name in `elastic`."""
+    wide = elastic.state_dict()
+    for name, tensor in network.state_dict().items():
+        wide[name][tuple(slice(length) for length in tensor.shape)] = tensor
+
+
 def channel_order(consumer: nn.Conv2d) -> Tensor:
     """Order the input channels of a convolution by the L1 norm of all their weights, largest first; int64."""
     return consumer.weight.detach().abs().sum(dim=(0, 2, 3)).argsort(descending=True, stable=True)
@@ -158,7 +170,7 @@ def sort_hidden_channels(
     for block in network.inverted_blocks:
         if block.expand is None:
             continue
-        axes: list[_Axis] = [
+        axes: list[Axis] = [
             (block.expand.conv.weight, 0),
             (block.depthwise.conv.weight, 0),
             (block.project.conv.weight, 1),
@@ -167,21 +179,21 @@ def sort_hidden_channels(
             axes += [(tensor, 0) for tensor in (norm.weight, norm.bias, *norm_statistics(norm))]
         if block.excite is not None:
             axes += [(block.excite.reduce.weight, 1), *_outputs(block.excite.expand)]
-        _permute(axes, channel_order(block.project.conv), optimizer if momentum else None)
+        permute(axes, channel_order(block.project.conv), optimizer if momentum else None)
         if block.excite is not None:
             axes = [(block.excite.expand.weight, 1), *_outputs(block.excite.reduce)]
-            _permute(axes, channel_order(block.excite.expand), optimizer if momentum else None)
+            permute(axes, channel_order(block.excite.expand), optimizer if momentum else None)
 
 
-_Axis = tuple[Tensor, int]
+Axis = tuple[Tensor, int]
 
 
-def _outputs(conv: nn.Conv2d) -> list[_Axis]:
+def _outputs(conv: nn.Conv2d) -> list[Axis]:
     assert conv.bias is not None
     return [(conv.weight, 0), (conv.bias, 0)]
 
 
-def _permute(axes: list[_Axis], order: Tensor, optimizer: torch.optim.Optimizer | None) -> None:
+def permute(axes: list[Axis], order: Tensor, optimizer: torch.optim.Optimizer | None) -> None:
     """Reorder each tensor along its axis, and its momentum where the optimizer is given."""
     for tensor, axis in axes:
         tensor.copy_(tensor.index_select(axis, order))

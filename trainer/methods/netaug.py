@@ -6,69 +6,95 @@ Cai et al., Network Augmentation for Tiny Deep Learning, ICLR 2022.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from common.errors import ConfigError
+from trainer.config import NetAugConfig
 from trainer.methods.base import MethodContext, StepResult
 from trainer.methods.calibration import reestimate_batchnorm
-from trainer.methods.elastic import ELASTIC_LAYERS, activate, draw, largest, slice_into, sort_hidden_channels
+from trainer.methods.channel_groups import channel_groups
+from trainer.methods.elastic import slice_from
+from trainer.methods.elastic_family import Family, GraphFamily, TableFamily
+from trainer.methods.initial import start_plain
 from trainer.models.initialise import initialise
-from trainer.models.network import InvertedResidualNetwork, NetworkTable
+from trainer.models.network import InvertedResidualNetwork
 from trainer.objectives import BatchLoss
 from trainer.optim import Restart
 from trainer.seeds import derive_seed
 
 
 class NetAug:
-    """Trains the largest network; each step sums the gradients of its tiny slice and of one drawn slice."""
+    """Trains the largest network; each step sums the gradients of its tiny slice and of one drawn slice.
+
+    `first_epoch` is the first one that it trains; a tiny network trained before that is put in by `set_tiny`.
+    With that one, or `train.initial`, hidden channels are not sorted, unless the configuration says so.
+    """
 
     restarts: tuple[Restart, ...] = ()
 
-    def __init__(self, context: MethodContext) -> None:
-        plain = context.plain
-        if not isinstance(plain, InvertedResidualNetwork):
-            raise ConfigError(
-                f"train.method netaug widens networks of inverted residual blocks; "
-                f"model {context.model.name!r} is none: use method plain"
-            )
+    def __init__(self, context: MethodContext, *, first_epoch: int = 0) -> None:
         self._config = context.train.netaug
         self._seed = context.train.seed
-        self._tiny = plain.table
-        epochs = context.train.epochs
+        epochs = context.train.epochs - first_epoch
         random_epochs = self._config.random_epochs
-        self._random_epochs = epochs - epochs * 75 // 155 if random_epochs is None else random_epochs
+        self._random_end = first_epoch + (
+            epochs - epochs * 75 // 155 if random_epochs is None else random_epochs
+        )
         self.calibration_images = self._config.calibration_images
-        table = largest(plain.table, self._config.width, self._config.expand)
-        self.network = InvertedResidualNetwork(table, ELASTIC_LAYERS)
+        initial = start_plain(context) if first_epoch == 0 else False
+        self._sort = not (initial or first_epoch) if self._config.sort is None else self._config.sort
+        self.family = _family(context.plain, context.model.name, self._config)
         initialise(self.network, context.model.init, derive_seed(self._seed, "weights"))
+        if initial:
+            self.set_tiny(context.plain)
+
+    @property
+    def network(self) -> nn.Module:
+        """The largest network."""
+        return self.family.network
+
+    def set_tiny(self, tiny: nn.Module) -> None:
+        """Copy a network of the plain architecture into the first channels of every layer."""
+        slice_from(self.network, tiny)
 
     def start_epoch(self, epoch: int, optimizer: Optimizer) -> None:
         """Sort hidden channels by importance, in the epochs in which widths are drawn."""
-        if self._config.sort and epoch < self._random_epochs:
-            sort_hidden_channels(self.network, optimizer, momentum=self._config.sort_momentum)
+        if self._sort and epoch < self._random_end:
+            self.family.sort_hidden(optimizer, momentum=self._config.sort_momentum)
 
-    def augmented_table(self, epoch: int, step: int) -> NetworkTable:
-        """The network drawn in a step, the same in every process; late epochs draw expansions alone."""
-        width = self._config.width if epoch < self._random_epochs else (1.0,)
-        return draw(self._tiny, width, self._config.expand, derive_seed(self._seed, "netaug", step))
+    def drawn(self, epoch: int, step: int) -> Any:
+        """The member drawn in a step, the same in every process; late epochs draw expansions alone."""
+        width = self._config.width if epoch < self._random_end else (1.0,)
+        return self.family.draw(width, self._config.expand, derive_seed(self._seed, "netaug", step))
 
     def backward(self, images: Tensor, loss: BatchLoss, epoch: int, step: int) -> StepResult:
         """Add the gradients of the tiny slice and, times alpha, of the drawn slice."""
-        activate(self.network, self._tiny)
+        self.family.activate(self.family.tiny)
         logits = self.network(images)
         value = loss(logits)
         torch.autograd.backward(value)
-        activate(self.network, self.augmented_table(epoch, step))
+        self.family.activate(self.drawn(epoch, step))
         torch.autograd.backward(self._config.alpha * loss(self.network(images), augmented=True))
         return StepResult(value.detach(), logits.detach())
 
     def tiny_network(self, batches: Iterable[Tensor]) -> nn.Module:
         """Copy the tiny slice into plain layers, with BatchNorm statistics of its own."""
-        tiny = InvertedResidualNetwork(self._tiny)
-        slice_into(tiny, self.network)
-        tiny.to(self.network.classifier.weight.device)
+        tiny = self.family.tiny_network()
         reestimate_batchnorm(tiny, batches)
         return tiny
+
+
+def _family(plain: nn.Module, name: str, config: NetAugConfig) -> Family[Any]:
+    if isinstance(plain, InvertedResidualNetwork):
+        return TableFamily(plain, config.width, config.expand)
+    groups = channel_groups(plain)
+    if not groups:
+        raise ConfigError(
+            f"train.method netaug finds no convolution or linear layer to widen in model {name!r}: "
+            "use method plain"
+        )
+    return GraphFamily(plain, groups, config.width, config.expand)

@@ -74,7 +74,7 @@ class VisionTransformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Float images [N, C, H, W] to logits [N, classes]."""
         tokens = self.patches(x).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        tokens = torch.cat([self.class_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
         encoded = self.norm(self.blocks(tokens + self.positions))
         logits: Tensor = self.classifier(encoded[:, 0])
         return logits
