@@ -346,7 +346,8 @@ class TrainConfig(Section):
 
     `epochs` includes `warmup_epochs`. `images_per_epoch` makes epochs of another length than the training
     set's: its images come once more in a new order, or not all in each epoch. A checkpoint is written every
-    `checkpoint_every` epochs, the network evaluated every `evaluate_every`; the last epoch always is.
+    `checkpoint_every` epochs, the network evaluated every `evaluate_every`; the last epoch always is. With
+    `keep_every`, the tiny network is kept in checkpoints/ every so many epochs.
 
     `workers` threads share each batch, which is normalised in as many parts; each uses `threads` threads
     inside of operators (None: PyTorch's own number). Small networks train fastest with workers of 1 thread.
@@ -386,6 +387,7 @@ class TrainConfig(Section):
     compile: bool = False
     checkpoint_every: PositiveInt = 1
     evaluate_every: PositiveInt = 1
+    keep_every: PositiveInt | None = None
     netaug: NetAugConfig = NetAugConfig()
     netbooster: NetBoosterConfig = NetBoosterConfig()
     distillation: DistillationConfig = DistillationConfig()
