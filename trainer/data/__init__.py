@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from common.errors import ConfigError
 from trainer.config import DataConfig
-from trainer.data import cifar, digits, image_folder, mnist, npz, speech_commands
+from trainer.data import cifar, digits, image_folder, mnist, npz, speech_commands, webdataset
 from trainer.data.dataset import (
     Dataset,
     Samples,
@@ -20,7 +21,9 @@ from trainer.data.dataset import (
     resize,
 )
 from trainer.data.memory import MemoryDataset
+from trainer.data.records import EncodedSamples
 from trainer.data.registry import DATASETS, DatasetAbsentError
+from trainer.data.stream import make_streamed
 from trainer.data.variation import refuse_for_features
 
 __all__ = ["DATASETS", "Dataset", "DatasetAbsentError", "Samples", "as_pixels", "load_dataset", "normalise"]
@@ -31,6 +34,7 @@ DATASETS.register("digits", digits.load)
 DATASETS.register("cifar10", cifar.load_cifar10)
 DATASETS.register("cifar100", cifar.load_cifar100)
 DATASETS.register("image_folder", image_folder.load)
+DATASETS.register("webdataset", webdataset.load)
 DATASETS.register("speech_commands", speech_commands.load)
 DATASETS.register("npz", npz.load)
 
@@ -52,17 +56,23 @@ def load_dataset(config: DataConfig) -> Dataset:
         _log.warning("using dataset %s instead: %s", config.fallback, error)
         config = config.model_copy(update={"name": config.fallback, "path": None})
         samples = DATASETS.get(config.name)(config)
-    return _in_memory(samples, config.model_copy(update={"fallback": None}))
+    config = config.model_copy(update={"fallback": None})
+    random = np.random.default_rng(_HOLD_OUT_SEED)
+    if isinstance(samples, EncodedSamples):
+        return make_streamed(samples, config, random)
+    if config.stream:
+        raise ConfigError(f"data.stream is for image_folder; dataset {config.name} is held in memory")
+    return _in_memory(samples, config, random)
 
 
-def _in_memory(samples: Samples, config: DataConfig) -> MemoryDataset:
+def _in_memory(samples: Samples, config: DataConfig, random: np.random.Generator) -> MemoryDataset:
     check(
         samples, f"dataset {config.name}" if config.path is None else f"dataset {config.name} ({config.path})"
     )
     if samples.train_images.dtype != np.uint8:
         refuse_for_features(config)
     if config.validation:
-        samples = hold_out(samples, config.validation, np.random.default_rng(_HOLD_OUT_SEED))
+        samples = hold_out(samples, config.validation, random)
     height, width = config.size or samples.train_images.shape[1:3]
     samples = replace(
         samples,

@@ -11,19 +11,23 @@ from trainer.config import DataConfig
 from trainer.data.dataset import Images, Samples
 from trainer.data.folders import class_folders, need_folder, run_threads, shuffled
 from trainer.data.images import SUFFIXES, EncodedImage
+from trainer.data.records import EncodedSamples, whole_files
 from trainer.data.registry import DatasetAbsentError
 
 File = tuple[Path, int]
 """An image and its label."""
 
 
-def load(config: DataConfig) -> Samples:
+def load(config: DataConfig) -> Samples | EncodedSamples:
     """Load all images below `config.path`, stretched to `config.resolution`; None needs equal sizes.
 
-    The classes are the folders in train/, sorted. Images are grey where the first one is, else RGB. Raises
-    DatasetAbsentError where there are no such folders, ConfigError for a damaged image.
+    With `config.stream`, none is decoded yet. The classes are the folders in train/, sorted. Images are grey
+    where the first one is, else RGB. Raises DatasetAbsentError where there are no such folders, ConfigError
+    for a damaged image.
     """
     class_names, train_files, test_files = list_files(config)
+    if config.stream:
+        return EncodedSamples(whole_files(train_files), whole_files(test_files), class_names)
     if not config.validation:
         train_files, test_files = train_files[: config.train_limit], test_files[: config.test_limit]
     first = _open(train_files[0][0])

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from common.errors import ConfigError
 from trainer.config import DataConfig
 from trainer.data.dataset import Samples
+from trainer.data.records import EncodedSamples
 from trainer.registry import Registry
 
-DATASETS: Registry[Callable[[DataConfig], Samples]] = Registry("dataset")
-"""Dataset name -> function that loads it."""
+DATASETS: Registry[Callable[[DataConfig], Samples | EncodedSamples]] = Registry("dataset")
+"""Dataset name -> function that loads it, into memory or to be decoded as it is needed."""
 
 
 class DatasetAbsentError(ConfigError):
