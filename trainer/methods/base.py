@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -59,12 +60,16 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class MethodContext:
-    """What a method is made from: the plain network, initialised, the configuration, the length of epochs."""
+    """What a method is made from: the plain network, initialised, the configuration, the length of epochs.
+
+    In `folder` it may leave further files; None where nothing is to be written.
+    """
 
     plain: nn.Module
     model: ModelConfig
     train: TrainConfig
     steps_per_epoch: int = 1
+    folder: Path | None = None
 
 
 METHODS: Registry[Callable[[MethodContext], Method]] = Registry("method")

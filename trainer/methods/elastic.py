@@ -198,6 +198,6 @@ def permute(axes: list[Axis], order: Tensor, optimizer: torch.optim.Optimizer | 
     for tensor, axis in axes:
         tensor.copy_(tensor.index_select(axis, order))
         state = optimizer.state.get(tensor, {}) if optimizer is not None else {}
-        buffer = state.get("momentum_buffer")
-        if buffer is not None:
-            buffer.copy_(buffer.index_select(axis, order))
+        for buffer in state.values():
+            if isinstance(buffer, Tensor) and buffer.shape == tensor.shape:
+                buffer.copy_(buffer.index_select(axis, order))

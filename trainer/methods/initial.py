@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from common.errors import ConfigError
@@ -31,6 +30,20 @@ def start_plain(context: MethodContext) -> bool:
     return True
 
 
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and texts of a safetensors file; raises ConfigError where it is missing or damaged."""
+    if not path.parent.is_dir():
+        raise ConfigError(f"train.initial: {path.parent}: no such folder: give the train/ folder of a run")
+    if not path.is_file():
+        raise ConfigError(f"train.initial: {path} is missing: give the train/ folder of a run that wrote one")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            return tensors, file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ConfigError(f"train.initial: {path} is damaged ({error}): train it anew") from error
+
+
 def start_from(network: nn.Module, path: Path, seed: int) -> None:
     """Load all tensors of `path` into those of the same name and shape in `network`; log what is left out.
 
@@ -38,7 +51,7 @@ def start_from(network: nn.Module, path: Path, seed: int) -> None:
     initialisation (Cai et al., ICLR 2022, code). Raises ConfigError where the file is missing or damaged, or
     where nothing in it fits.
     """
-    loaded = _read(path)
+    loaded, _ = read_weights(path)
     tensors: dict[str, Tensor] = network.state_dict()
     skipped, other_shape, fitting = [], [], 0
     for name, tensor in tensors.items():
@@ -56,17 +69,6 @@ def start_from(network: nn.Module, path: Path, seed: int) -> None:
         )
     _reset_linear(network, other_shape, seed)
     _log.info("starting from %s: %d tensors%s", path, fitting, _leaving_out(skipped))
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if not path.parent.is_dir():
-        raise ConfigError(f"train.initial: {path.parent}: no such folder: give the train/ folder of a run")
-    if not path.is_file():
-        raise ConfigError(f"train.initial: {path} is missing: give the train/ folder of a finished run")
-    try:
-        return safetensors.torch.load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ConfigError(f"train.initial: {path} is damaged ({error}): train it anew") from error
 
 
 def _reset_linear(network: nn.Module, names: list[str], seed: int) -> None:

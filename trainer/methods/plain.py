@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trainer.methods.base import MethodContext, StepResult
+from trainer.methods.initial import start_plain
 from trainer.objectives import BatchLoss
 from trainer.optim import Restart
 
@@ -21,6 +22,7 @@ class Plain:
     restarts: tuple[Restart, ...] = ()
 
     def __init__(self, context: MethodContext) -> None:
+        start_plain(context)
         self.network: nn.Module = context.plain
 
     def start_epoch(self, epoch: int, optimizer: Optimizer) -> None:

@@ -11,9 +11,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from common.errors import ConfigError
+from trainer.checkpoint import WEIGHTS
+from trainer.config import ExpansionConfig, NetBoosterConfig
 from trainer.methods.base import MethodContext, StepResult
+from trainer.methods.initial import start_from
 from trainer.methods.netbooster.contraction import contract
 from trainer.methods.netbooster.expansion import expand
+from trainer.methods.netbooster.giant_file import save_giant, start_giant
 from trainer.methods.netbooster.homotopy import is_linear, set_slope, slope_at
 from trainer.models.initialise import initialise
 from trainer.objectives import BatchLoss
@@ -23,6 +27,8 @@ from trainer.seeds import derive_seed
 _log = logging.getLogger(__name__)
 
 _PAPER_EPOCHS, _PAPER_GIANT_EPOCHS, _PAPER_DECAY_EPOCHS = 310, 160, 40
+_GIANT_DECAY_SHARE = 0.2  # of the epochs on a further dataset
+_EXPANSION = set(ExpansionConfig.model_fields)
 _COMPARED_IMAGES = 16
 _FINETUNING = 2  # the phase after the giant's and the decay
 
@@ -39,29 +45,35 @@ class NetBooster:
     def __init__(self, context: MethodContext) -> None:
         train, config = context.train, context.train.netbooster
         epochs = train.epochs
-        self._giant_epochs = config.giant_epochs or max(1, epochs * _PAPER_GIANT_EPOCHS // _PAPER_EPOCHS)
-        self._decay_epochs = config.decay_epochs
-        if self._decay_epochs is None:
-            self._decay_epochs = max(1, epochs * _PAPER_DECAY_EPOCHS // _PAPER_EPOCHS)
+        self._giant_epochs, self._decay_epochs = _phases(config, epochs)
         self._linear_epoch = self._giant_epochs + self._decay_epochs
         if self._linear_epoch >= epochs:
             raise ConfigError(
                 f"train.netbooster: {self._giant_epochs} giant_epochs and {self._decay_epochs} decay_epochs "
                 f"leave none of train.epochs {epochs} for finetuning: give fewer of them, or more epochs"
             )
-        if train.warmup_epochs >= self._giant_epochs:
+        if 0 < self._giant_epochs <= train.warmup_epochs:
             raise ConfigError(
                 f"train.warmup_epochs {train.warmup_epochs} must be less than the "
                 f"{self._giant_epochs} giant_epochs of train.netbooster"
             )
         self._announced: int | None = None
         self._steps_per_epoch = context.steps_per_epoch
-        self.restarts = (Restart(self._giant_epochs, config.plt_learning_rate or train.learning_rate),)
+        restart = Restart(self._giant_epochs, config.plt_learning_rate or train.learning_rate)
+        self.restarts = (restart,) if self._giant_epochs else ()
+        self._expansion = ExpansionConfig.model_validate(config.model_dump(include=_EXPANSION))
+        self._folder = context.folder
         self.network = expand(context.plain, config)
         initialise(self.network, context.model.init, derive_seed(train.seed, "weights"))
+        if config.start == "giant":
+            start_giant(self.network, self._expansion, train)
+        elif train.initial is not None:
+            start_from(self.network, train.initial / WEIGHTS, train.seed)
 
     def start_epoch(self, epoch: int, optimizer: Optimizer) -> None:  # noqa: ARG002
-        """Log which network the accuracies of the coming epochs belong to."""
+        """Keep the giant before its activations decay; log whose the accuracies of the coming epochs are."""
+        if epoch == self._giant_epochs > 0 and self._folder is not None:
+            save_giant(self._folder, self.network, self._expansion)
         phase = (epoch >= self._giant_epochs) + (epoch >= self._linear_epoch)
         if phase == self._announced:
             return
@@ -79,7 +91,6 @@ class NetBooster:
 
     def slope(self, step: int) -> float:
         """The slope of the decaying activations in a step, counted from 0 over all epochs."""
-        assert self._decay_epochs is not None
         steps = self._steps_per_epoch
         return slope_at(step - self._giant_epochs * steps, self._decay_epochs * steps)
 
@@ -99,3 +110,18 @@ class NetBooster:
         if is_linear(self.network):
             return contract(self.network, next(iter(batches), None))
         return copy.deepcopy(self.network).eval()
+
+
+def _phases(config: NetBoosterConfig, epochs: int) -> tuple[int, int]:
+    """Epochs of the giant and of the decay."""
+    from_tiny = config.start == "tiny"
+    giant, decay, share = config.giant_epochs, config.decay_epochs, config.decay_share
+    if giant is None:
+        giant = max(1, epochs * _PAPER_GIANT_EPOCHS // _PAPER_EPOCHS) if from_tiny else 0
+    if share is None and not from_tiny:
+        share = _GIANT_DECAY_SHARE
+    if decay is None and share is not None:
+        decay = round(epochs * share)
+    if decay is None:
+        decay = max(1, epochs * _PAPER_DECAY_EPOCHS // _PAPER_EPOCHS)
+    return giant, decay
