@@ -103,7 +103,7 @@ class _Training:
         initialise(plain, model.init, derive_seed(config.seed, "weights"))
         self.architecture = self.task.architecture(plain)
         self.batches = self.task.batches
-        self.method = make_method(MethodContext(plain, model, config, self.batches.steps))
+        self.method = make_method(MethodContext(plain, model, config, self.batches.steps, folder))
         network = self.method.network.to(config.device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # fastest on CPUs
         self.optimizer = make_optimizer(self.method.network, config)
