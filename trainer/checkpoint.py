@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from common.errors import ConfigError, ModelError
@@ -25,6 +25,7 @@ ARCHITECTURE = "model.json"
 RESUME = "resume.safetensors"
 
 _STATE = "state"
+_NETWORK = "network"
 
 
 class Architecture(Section):
@@ -86,23 +87,26 @@ def load_network(folder: Path) -> tuple[nn.Module, Architecture]:
 class TrainingState:
     """Where a training stands after `epoch` epochs. Random states are derived from the seed and need no room.
 
-    `settings` are the configuration keys that must be the same for it to go on, dotted.
+    `settings` are the configuration keys that must be the same for it to go on, dotted; `precision` is what
+    `trainer.precision` keeps.
     """
 
     epoch: int
     rows: list[EpochRow]
     settings: dict[str, Any]
+    precision: dict[str, float] = field(default_factory=dict)
 
 
 def save_state(
     folder: Path, state: TrainingState, network: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Write resume.safetensors: weights, buffers, momentum, and `state` as JSON in its header."""
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    for name, parameter in network.named_parameters():
-        momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
-        if momentum is not None:
-            tensors[f"momentum.{name}"] = momentum
+    """Write resume.safetensors: weights, buffers, the optimizer's state; its header has `state` as JSON."""
+    own = network.state_dict(keep_vars=True)
+    tensors = {f"{_NETWORK}.{name}": tensor for name, tensor in own.items()}
+    for name, tensor in own.items():
+        for kind, value in optimizer.state.get(tensor, {}).items():
+            if isinstance(value, Tensor):
+                tensors[f"{kind}.{name}"] = value
     header = {_STATE: json.dumps(asdict(state))}
     write_bytes(folder / RESUME, safetensors.torch.save(_contiguous(tensors), header))
 
@@ -118,22 +122,29 @@ def remove_unfinished(folder: Path) -> None:
         path.unlink()
 
 
-def load_state(folder: Path, settings: dict[str, Any]) -> tuple[TrainingState, dict[str, Tensor]] | None:
-    """Read what `save_state` wrote, None where there is nothing.
+def read_state(folder: Path) -> bytes | None:
+    """Content of the file that `save_state` wrote, None where there is none."""
+    try:
+        return (folder / RESUME).read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def load_state(
+    content: bytes, folder: Path, settings: dict[str, Any]
+) -> tuple[TrainingState, dict[str, Tensor]]:
+    """Take apart what `read_state` gave.
 
     Raises ConfigError where it is damaged, or was written under other settings (named).
     """
     path = folder / RESUME
-    if not path.is_file():
-        return None
     try:
-        with safe_open(path, framework="pt") as file:
-            values = json.loads((file.metadata() or {})[_STATE])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        state = TrainingState(
-            values["epoch"], [EpochRow(**row) for row in values["rows"]], values["settings"]
-        )
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        tensors = safetensors.torch.load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        values = json.loads(header["__metadata__"][_STATE])
+        values["rows"] = [EpochRow(**row) for row in values["rows"]]
+        state = TrainingState(**values)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: damaged ({error}): train without --resume") from error
     for key in sorted(state.settings.keys() | settings.keys()):
         before, now = state.settings.get(key), settings.get(key)
@@ -146,16 +157,21 @@ def load_state(folder: Path, settings: dict[str, Any]) -> tuple[TrainingState, d
 
 
 def restore(tensors: dict[str, Tensor], network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put weights, buffers and momentum of a loaded state back; raises ConfigError where they do not fit."""
-    prefix = "network."
-    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    """Put weights, buffers and the optimizer's state back; raises ConfigError where they do not fit."""
+    own = network.state_dict(keep_vars=True)
+    weights = {}
     try:
-        network.load_state_dict(own)
-        for name, parameter in network.named_parameters():
-            momentum = tensors.get(f"momentum.{name}")
-            if momentum is not None:
-                optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
-    except RuntimeError as error:
+        for key, value in tensors.items():
+            kind, _, name = key.partition(".")
+            tensor = own[name]
+            if kind == _NETWORK:
+                weights[name] = value
+            elif value.ndim:
+                optimizer.state[tensor][kind] = torch.empty_like(tensor, requires_grad=False).copy_(value)
+            else:  # a number, like Adam's count of steps
+                optimizer.state[tensor][kind] = value.to(tensor.device)
+        network.load_state_dict(weights)
+    except (RuntimeError, KeyError) as error:
         raise ConfigError(f"{RESUME} is of another network: train without --resume") from error
 
 

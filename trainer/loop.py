@@ -6,9 +6,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import ConfigError
+from trainer.average import WeightAverage
 from trainer.checkpoint import (
     TrainingState,
     load_state,
+    read_state,
     remove_state,
     remove_unfinished,
     restore,
@@ -26,18 +26,30 @@ from trainer.checkpoint import (
     save_state,
 )
 from trainer.config import DataConfig, ModelConfig, TrainConfig
-from trainer.history import EpochRow, History
+from trainer.history import EpochRow
+from trainer.journal import Journal
 from trainer.methods import METHODS, MethodContext
 from trainer.models.initialise import initialise
 from trainer.optim import learning_rate, make_optimizer, set_learning_rate
-from trainer.progress import Progress, make_progress
+from trainer.parallel import Ranks, joined, own_device
+from trainer.precision import Precision
+from trainer.regularise import regularise
+from trainer.route import forget, keep
 from trainer.seeds import derive_seed
 from trainer.tasks import make_task
+from trainer.torch_settings import torch_settings
 from trainer.workers import Workers
 
 _log = logging.getLogger(__name__)
 
-_FREE_SETTINGS = ("train.threads", "train.checkpoint_every")
+_FREE_SETTINGS = (
+    "train.threads",
+    "train.checkpoint_every",
+    "train.evaluate_every",
+    "train.keep_every",
+    "train.timeout",
+)
+_SHARING_SETTINGS = ("train.workers", "train.accumulate")
 
 
 @dataclass(frozen=True)
@@ -69,92 +81,111 @@ def train(
     """Train a tiny network and write it to `folder`: model.safetensors, model.json, log.csv, tensorboard/.
 
     With `resume`, goes on from the last checkpoint in `folder`, where there is one, to the very weights
-    that an uninterrupted training gives. `show_progress` None shows a bar where stderr is a terminal.
-    Raises ConfigError for what is wrong in the configuration, the dataset or the checkpoint.
+    that an uninterrupted training gives. `show_progress` None shows a bar where stderr is a terminal. Where
+    torchrun or accelerate launch started several processes, all of them have to call this; only the first
+    one reads and writes `folder`. Raises ConfigError for what is wrong in the configuration, the dataset or
+    the checkpoint.
     """
-    with _torch_settings(train):
-        training = _Training(data, model, train, folder)
-        return training.run(resume, show_progress)
-
-
-@contextmanager
-def _torch_settings(config: TrainConfig) -> Iterator[None]:
-    """Use the wanted number of threads; restore it and torch's random state afterwards."""
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError('train.device is "cuda", but PyTorch finds no CUDA device: use "cpu"')
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng():
-        torch.set_num_threads(config.threads or threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
+    train = own_device(train)
+    with torch_settings(train), joined(train) as ranks:
+        return _Training(data, model, train, folder, ranks).run(resume, show_progress)
 
 
 class _Training:
     """All parts of one training."""
 
-    def __init__(self, data: DataConfig, model: ModelConfig, config: TrainConfig, folder: Path) -> None:
+    def __init__(
+        self, data: DataConfig, model: ModelConfig, config: TrainConfig, folder: Path, ranks: Ranks
+    ) -> None:
         self.config = config
         self.folder = folder
+        self.ranks = ranks
         make_method = METHODS.get(config.method)
-        self.task = make_task(data, model, config)
+        self.task = make_task(data, model, config, ranks.rank, ranks.count)
         plain = self.task.build()
         initialise(plain, model.init, derive_seed(config.seed, "weights"))
         self.architecture = self.task.architecture(plain)
         self.batches = self.task.batches
-        self.method = make_method(MethodContext(plain, model, config, self.batches.steps, folder))
+        context = MethodContext(plain, model, config, self.batches.steps, folder if ranks.main else None)
+        self.method = regularise(make_method(context), context)
         network = self.method.network.to(config.device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # fastest on CPUs
         self.optimizer = make_optimizer(self.method.network, config)
-        self.settings = _settings(self.task.data, model, config)
+        self.average = WeightAverage(self.optimizer, config.ema)
+        self.precision = Precision(config)
+        self.settings = _settings(self.task.data, model, config, ranks.count)
+        ranks.require_equal(self.settings)
 
     def run(self, resume: bool, show_progress: bool | None) -> TrainResult:
         """Train all epochs that are left and save the tiny network."""
+        main = self.ranks.main
+        if main:
+            self._announce()
+            remove_unfinished(self.folder)
+            if not resume:
+                remove_state(self.folder)
+        rows = self._resume() if resume else []
+        if main:
+            forget(self.folder, after=len(rows))
+        epochs = self.config.epochs
+        with (
+            self._workers() as workers,
+            Journal(
+                self.folder,
+                rows,
+                epochs=epochs,
+                steps_per_epoch=self.batches.steps,
+                show_progress=show_progress,
+                silent=not main,
+            ) as journal,
+        ):
+            for epoch in range(len(rows), epochs):
+                row = self._epoch(epoch, workers, journal)
+                if main and ((epoch + 1) % self.config.checkpoint_every == 0 or epoch + 1 == epochs):
+                    rows = [*journal.rows, row]
+                    state = TrainingState(epoch + 1, rows, self.settings, self.precision.state())
+                    save_state(self.folder, state, self.method.network, self.optimizer)
+                journal.add(row)
+        result = self.ranks.broadcast(lambda: self._finish(journal.rows))
+        assert result is not None
+        return TrainResult(**json.loads(result))
+
+    def _announce(self) -> None:
         cost = self.architecture
         _log.info(
-            "training %s (%s parameters, %s MACs) on %s, method %s",
+            "training %s (%s parameters, %s MACs) on %s, method %s%s",
             cost.model.name,
             f"{cost.parameters:,}",
             f"{cost.macs:,}",
             cost.dataset,
             self.config.method,
+            f", {self.ranks.count} processes" if self.ranks.count > 1 else "",
         )
-        remove_unfinished(self.folder)
-        if not resume:
-            remove_state(self.folder)
-        rows = self._resume() if resume else []
-        epochs, done = self.config.epochs, len(rows)
-        history = History(self.folder, rows)
-        try:
-            with (
-                Workers(self.method, self.config.workers) as workers,
-                make_progress(epochs, self.batches.steps, done, show_progress) as progress,
-            ):
-                for epoch in range(done, epochs):
-                    row = self._epoch(epoch, workers, progress)
-                    if (epoch + 1) % self.config.checkpoint_every == 0 or epoch + 1 == epochs:
-                        state = TrainingState(epoch + 1, [*history.rows, row], self.settings)
-                        save_state(self.folder, state, self.method.network, self.optimizer)
-                    history.add(row)
-                    progress.epoch(row)
-        finally:
-            history.close()
-        return self._finish(history)
 
     def _resume(self) -> list[EpochRow]:
-        loaded = load_state(self.folder, self.settings)
-        if loaded is None:
+        content = self.ranks.broadcast(lambda: read_state(self.folder))
+        if content is None:
             _log.info("nothing to resume in %s: training from the start", self.folder)
             return []
-        state, tensors = loaded
+        state, tensors = load_state(content, self.folder, self.settings)
         restore(tensors, self.method.network, self.optimizer)
+        self.precision.restore(state.precision)
         _log.info("resuming after epoch %d of %d", state.epoch, self.config.epochs)
         return state.rows
 
-    def _epoch(self, epoch: int, workers: Workers, progress: Progress) -> EpochRow:
+    def _workers(self) -> Workers:
+        config = self.config
+        return Workers(
+            self.method,
+            config.workers,
+            self.precision,
+            accumulate=config.accumulate,
+            compiled=config.compile,
+        )
+
+    def _epoch(self, epoch: int, workers: Workers, journal: Journal) -> EpochRow:
         start = time.monotonic()
-        self.method.network.train()
+        network = self.method.network.train()
         self.method.start_epoch(epoch, self.optimizer)
         self.task.objective.start_epoch(epoch)
         workers.start_epoch()
@@ -163,16 +194,20 @@ class _Training:
         step = epoch * self.batches.steps
         rate = 0.0
         for batch in self.batches.epoch(epoch):
-            torch.manual_seed(derive_seed(self.config.seed, "step", step))
+            torch.manual_seed(derive_seed(self.config.seed, "step", step, *self.ranks.indices))
             rate = learning_rate(self.config, step, self.batches.steps, self.method.restarts)
             set_learning_rate(self.optimizer, rate)
             result = workers.backward(batch, self.task.objective, epoch, step)
-            self.optimizer.step()
+            self.ranks.sum_gradients(network)
+            self.precision.step(self.optimizer)
+            self.average.update(network, step)
             loss += result.loss
             right = self.task.hits(result.outputs, batch.labels)
             hits = None if right is None or hits is None else hits + right
             step += 1
-            progress.step()
+            journal.step()
+        self.ranks.sum([loss] if hits is None else [loss, hits])
+        self.ranks.average(self.average.statistics(network))
         mean_loss = float(loss) / self.batches.steps
         if not math.isfinite(mean_loss):
             raise ConfigError(
@@ -180,9 +215,7 @@ class _Training:
                 f"lower train.learning_rate, which is {self.config.learning_rate}"
             )
         images = self.batches.steps * self.config.batch_size
-        tested = None
-        if (epoch + 1) % self.config.evaluate_every == 0 or epoch + 1 == self.config.epochs:
-            tested = self.task.score(self._tiny_network())
+        tested = self._test(epoch + 1) if self.ranks.main else None
         return EpochRow(
             epoch=epoch + 1,
             step=step,
@@ -193,26 +226,43 @@ class _Training:
             seconds=time.monotonic() - start,
         )
 
-    def _tiny_network(self) -> nn.Module:
-        return self.method.tiny_network(self.batches.calibration(self.method.calibration_images))
+    def _test(self, epoch: int) -> float | None:
+        """Evaluate and keep the tiny network after `epoch` epochs, if this is the time for either."""
+        config = self.config
+        tests = epoch % config.evaluate_every == 0 or epoch == config.epochs
+        keeps = config.keep_every is not None and epoch % config.keep_every == 0
+        if not (tests or keeps):
+            return None
+        network = self._tiny_network()
+        whole = sum(parameter.numel() for parameter in network.parameters()) == self.architecture.parameters
+        if keeps and whole:  # not while it is a giant
+            keep(self.folder, epoch, network, self.architecture)
+        return self.task.score(network) if tests else None
 
-    def _finish(self, history: History) -> TrainResult:
+    def _tiny_network(self) -> nn.Module:
+        with self.average.applied(self.method.network):
+            return self.method.tiny_network(self.batches.calibration(self.method.calibration_images))
+
+    def _finish(self, rows: list[EpochRow]) -> bytes:
         network = self._tiny_network()
         result = TrainResult(
             accuracy=self.task.score(network),
             train_accuracy=self.task.train_score(network),
             epochs=self.config.epochs,
-            seconds=sum(row.seconds for row in history.rows),
+            seconds=sum(row.seconds for row in rows),
             parameters=self.architecture.parameters,
             macs=self.architecture.macs,
             metric=self.task.metric,
         )
         save_network(self.folder, network, self.architecture)
-        return result
+        return json.dumps(asdict(result)).encode()
 
 
-def _settings(data: DataConfig, model: ModelConfig, config: TrainConfig) -> dict[str, Any]:
-    """All keys that decide the weights, dotted, with values as JSON gives them back."""
+def _settings(data: DataConfig, model: ModelConfig, config: TrainConfig, processes: int) -> dict[str, Any]:
+    """All keys that decide the weights, dotted, with values as JSON gives them back.
+
+    How a batch is shared counts only in all: as the number of its parts.
+    """
     settings: dict[str, Any] = {}
 
     def flatten(prefix: str, value: Any) -> None:
@@ -224,4 +274,8 @@ def _settings(data: DataConfig, model: ModelConfig, config: TrainConfig) -> dict
 
     for prefix, section in (("data", data), ("model", model), ("train", config)):
         flatten(prefix, json.loads(section.model_dump_json()))
-    return {key: value for key, value in settings.items() if key not in _FREE_SETTINGS}
+    settings["train.device"] = torch.device(config.device).type
+    for key in (*_FREE_SETTINGS, *_SHARING_SETTINGS):
+        del settings[key]
+    parts = config.workers * config.accumulate * processes
+    return settings | {"train.workers x train.accumulate x processes": parts}

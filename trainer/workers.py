@@ -12,6 +12,7 @@ import torch
 from trainer.data.batches import Batch
 from trainer.methods import Method, StepResult
 from trainer.objectives import Objective
+from trainer.precision import Precision
 
 
 class Workers:
@@ -21,12 +22,26 @@ class Workers:
     BatchNorm statistics of their own: layers normalise by the statistics of a part. The gradients are
     added in a fixed order, so equal inputs give equal weights. On small networks this uses a CPU better
     than threads inside of operators do, and bears with other programs on the same cores.
+
+    With `accumulate`, each thread computes so many smaller parts one after the other. With `compiled`, the
+    networks are compiled by torch when they compute for the first time.
     """
 
-    def __init__(self, method: Method, count: int) -> None:
+    def __init__(
+        self,
+        method: Method,
+        count: int,
+        precision: Precision,
+        *,
+        accumulate: int = 1,
+        compiled: bool = False,
+    ) -> None:
         self._method = method
         self._replicas: list[Method] = []
         self._count = count
+        self._precision = precision
+        self._accumulate = accumulate
+        self._compiled = compiled
         self._pool = ThreadPoolExecutor(
             max(count - 1, 1), initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
         )
@@ -47,18 +62,27 @@ class Workers:
                 replica.network.parameters(), self._method.network.parameters(), strict=True
             ):
                 own.data = shared.data
+        if self._compiled:
+            for method in self._methods:
+                method.network.compile()
 
     def backward(self, batch: Batch, objective: Objective, epoch: int, step: int) -> StepResult:
-        """Set the gradients of a whole batch."""
-        methods = [self._method, *self._replicas]
-        tasks = list(zip(methods, batch.split(self._count), strict=True))
+        """Set the gradients of a whole batch, times the precision's scale."""
+        for method in self._methods:
+            method.network.zero_grad()
+        parts = batch.split(self._accumulate * self._count)
+        scale = self._precision.scale
 
         def work(method: Method, part: Batch) -> StepResult:
-            method.network.zero_grad()
-            return method.backward(part.images, objective.for_part(part), epoch, step)
+            with self._precision.region():
+                loss = self._precision.scaled(objective.for_part(part), scale)
+                return method.backward(part.images, loss, epoch, step)
 
-        others = [self._pool.submit(work, *task) for task in tasks[1:]]
-        results = [work(*tasks[0]), *(other.result() for other in others)]
+        results: list[StepResult] = []
+        for start in range(0, len(parts), self._count):
+            tasks = list(zip(self._methods, parts[start : start + self._count], strict=True))
+            others = [self._pool.submit(work, *task) for task in tasks[1:]]
+            results += [work(*tasks[0]), *(other.result() for other in others)]
         for replica in self._replicas:
             for total, part in zip(
                 self._method.network.parameters(), replica.network.parameters(), strict=True
@@ -66,6 +90,10 @@ class Workers:
                 if total.grad is not None and part.grad is not None:
                     total.grad += part.grad
         return StepResult(
-            torch.stack([result.loss for result in results]).sum(),
+            torch.stack([result.loss for result in results]).sum() / scale,
             torch.cat([result.outputs for result in results]),
         )
+
+    @property
+    def _methods(self) -> list[Method]:
+        return [self._method, *self._replicas]

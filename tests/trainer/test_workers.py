@@ -13,6 +13,7 @@ from trainer.methods.netaug import NetAug
 from trainer.models import InvertedResidualNetwork
 from trainer.objectives import OBJECTIVES, ObjectiveContext
 from trainer.optim import make_optimizer
+from trainer.precision import Precision
 from trainer.workers import Workers
 
 BATCH = Batch(
@@ -39,14 +40,14 @@ def test_the_gradient_is_the_mean_of_parts_that_draw_the_same_network(count):
     method = make("netaug")
     assert isinstance(method, NetAug)
     expected = {name: torch.zeros_like(p) for name, p in method.network.named_parameters()}
-    for table in (network().table, method.augmented_table(0, 5)):
+    for table in (network().table, method.drawn(0, 5)):
         plain = InvertedResidualNetwork(table).double().train()
         slice_into(plain, method.network)
         for images, labels in zip(BATCH.images.chunk(count), BATCH.labels.chunk(count), strict=True):
             (functional.cross_entropy(plain(images), labels) / count).backward()
         for name, parameter in plain.named_parameters():
             expected[name][tuple(slice(n) for n in parameter.shape)] += parameter.grad
-    with Workers(method, count) as workers:
+    with Workers(method, count, Precision(TRAIN)) as workers:
         workers.start_epoch()
         workers.backward(BATCH, OBJECTIVE, 0, 4)
         result = workers.backward(BATCH, OBJECTIVE, 0, 5)
@@ -63,7 +64,7 @@ def test_the_gradient_is_the_mean_of_parts_that_draw_the_same_network(count):
 def test_copies_follow_the_optimizer_and_the_sorting(name):
     method = make(name)
     optimizer = make_optimizer(method.network, TRAIN)
-    with Workers(method, 2) as workers:
+    with Workers(method, 2, Precision(TRAIN)) as workers:
         workers.start_epoch()
         workers.backward(BATCH, OBJECTIVE, 0, 0)
         optimizer.step()
@@ -77,7 +78,7 @@ def test_copies_follow_the_optimizer_and_the_sorting(name):
 
 
 def test_an_error_in_a_thread_is_raised():
-    with Workers(make("plain"), 2) as workers:
+    with Workers(make("plain"), 2, Precision(TRAIN)) as workers:
         workers.start_epoch()
         broken = Batch(BATCH.images, torch.tensor([0] * 6 + [77] * 6))
         with pytest.raises(IndexError, match="Target 77 is out of bounds"):

@@ -43,15 +43,17 @@ class _Draw:
 class DetectionBatches:
     """Draws the batches of any epoch; equal seeds and epochs give equal batches.
 
-    Labels are float32 [N, boxes, 6] as `trainer.detection.loss` takes them. Raises ConfigError where an epoch
+    Labels are float32 [N, boxes, 6] as `trainer.detection.loss` takes them. Of several processes, each draws
+    its own equal part of every batch. Raises ConfigError where an epoch
     has fewer images than one batch takes.
     """
 
-    def __init__(self, dataset: DetectionDataset, train: TrainConfig) -> None:
+    def __init__(self, dataset: DetectionDataset, train: TrainConfig, rank: int = 0, ranks: int = 1) -> None:
         count = train.images_per_epoch or len(dataset.train)
         self._dataset = dataset
         self._train = train
         self._config: DetectionConfig = train.detection
+        self._rank, self._ranks = rank, ranks
         self.steps = count // train.batch_size
         if not self.steps:
             raise ConfigError(
@@ -66,7 +68,9 @@ class DetectionBatches:
 
         def draws(step: int) -> list[_Draw]:
             height, width = self._size(epoch * self.steps + step)
-            places = range(step * size, (step + 1) * size)
+            own = size // self._ranks
+            first = step * size + self._rank * own
+            places = range(first, first + own)
             seeds = (derive_seed(self._train.seed, "view", epoch, place) for place in places)
             return [
                 _Draw(int(order[place]), seed, height, width, mixes)

@@ -8,12 +8,17 @@ from trainer.tasks.base import Task
 __all__ = ["Task", "make_task"]
 
 
-def make_task(data: DataConfig, model: ModelConfig, train: TrainConfig) -> Task:
-    """The task of a configuration, its data loaded; raises ConfigError for what is wrong in it."""
+def make_task(
+    data: DataConfig, model: ModelConfig, train: TrainConfig, rank: int = 0, ranks: int = 1
+) -> Task:
+    """The task of a configuration, its data loaded; raises ConfigError for what is wrong in it.
+
+    Of several processes, each gets its own equal part of every batch.
+    """
     if model.detector is not None:
         from trainer.tasks.detection import Detection
 
-        return Detection(data, model, train)
+        return Detection(data, model, train, rank, ranks)
     from trainer.tasks.classification import Classification
 
-    return Classification(data, model, train)
+    return Classification(data, model, train, rank, ranks)

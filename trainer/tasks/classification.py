@@ -21,13 +21,15 @@ class Classification:
 
     metric = "top-1"
 
-    def __init__(self, data: DataConfig, model: ModelConfig, train: TrainConfig) -> None:
+    def __init__(
+        self, data: DataConfig, model: ModelConfig, train: TrainConfig, rank: int = 0, ranks: int = 1
+    ) -> None:
         make_objective = OBJECTIVES.get(train.objective)
         self._model = model
         self._device = train.device
         self._dataset = load_dataset(data)
         self.data = self._dataset.config
-        self.batches: BatchSource = self._dataset.batches(train)
+        self.batches: BatchSource = self._dataset.batches(train, rank, ranks)
         dataset = self._dataset
         self.objective: Objective = make_objective(
             ObjectiveContext(train, dataset.input_shape, dataset.class_names, dataset.mean, dataset.std)

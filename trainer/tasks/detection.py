@@ -24,7 +24,9 @@ class Detection:
 
     metric = "AP50"
 
-    def __init__(self, data: DataConfig, model: ModelConfig, train: TrainConfig) -> None:
+    def __init__(
+        self, data: DataConfig, model: ModelConfig, train: TrainConfig, rank: int = 0, ranks: int = 1
+    ) -> None:
         if model.detector is None:
             raise ConfigError(f"dataset {data.name!r} has boxes: give the network a [model.detector]")
         if train.objective != TrainConfig.model_fields["objective"].default:
@@ -36,7 +38,7 @@ class Detection:
         self._device = train.device
         self._dataset = load_detection(data)
         self.data = self._dataset.config
-        self.batches: BatchSource = DetectionBatches(self._dataset, train)
+        self.batches: BatchSource = DetectionBatches(self._dataset, train, rank, ranks)
         self.objective: Objective = DetectionObjective(
             self._detector, train.batch_size, train.detection.ignore_overlap
         )
