@@ -6,9 +6,11 @@ from trainer.methods.base import METHODS, Method, MethodContext, StepResult
 from trainer.methods.netaug import NetAug
 from trainer.methods.netbooster import NetBooster
 from trainer.methods.plain import Plain
+from trainer.methods.rocket_launch import RocketLaunch
 
 __all__ = ["METHODS", "Method", "MethodContext", "StepResult"]
 
 METHODS.register("plain", Plain)
 METHODS.register("netaug", NetAug)
 METHODS.register("netbooster", NetBooster)
+METHODS.register("rocket_launch", RocketLaunch)
