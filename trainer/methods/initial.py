@@ -84,4 +84,4 @@ def _leaving_out(names: list[str]) -> str:
     if not names:
         return ""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"; new, as none or of another shape there: {', '.join(names[:_NAMED])}{more}"
+    return f"; not there, or of another shape: {', '.join(names[:_NAMED])}{more}"
