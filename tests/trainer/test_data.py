@@ -4,33 +4,25 @@ import gzip
 import logging
 import struct
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from damage import damage, outcome
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.errors import ConfigError
 from trainer.augment.crops import shift_and_mirror
 from trainer.config import DataConfig, TrainConfig
-from trainer.data import DATASETS, DatasetAbsentError, load_dataset, normalise
+from trainer.data import DATASETS, DatasetAbsentError, as_pixels, load_dataset, normalise
 from trainer.data.dataset import resize, statistics
 from trainer.data.mnist import FASHION_DEBIAN_FOLDER, read_idx
 
 
 def idx(array: np.ndarray) -> bytes:
     return bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
-
-
-def outcome(read: Callable[[], Any]) -> tuple[str | None, Any]:
-    """The message of a ConfigError and None, or None and the result; other exceptions fail the test."""
-    try:
-        return None, read()
-    except ConfigError as error:
-        return str(error), None
 
 
 def recipe(**values: Any) -> TrainConfig:
@@ -65,9 +57,7 @@ def test_fashion_mnist_is_read_from_idx_files_gzipped_or_not(fashion):
     assert dataset.config.name == "fashion_mnist"
 
 
-@pytest.mark.skipif(
-    not FASHION_DEBIAN_FOLDER.exists(), reason="dataset-fashion-mnist is not installed"
-)
+@pytest.mark.skipif(not FASHION_DEBIAN_FOLDER.exists(), reason="dataset-fashion-mnist is not installed")
 def test_the_installed_fashion_mnist_is_complete():
     dataset = load_dataset(DataConfig())
     assert dataset.train_images.shape == (60_000, 28, 28, 1)
@@ -103,15 +93,28 @@ def test_a_damaged_dataset_does_not_fall_back(fashion):
 def test_damaged_idx_files_are_errors_that_name_the_file(tmp_path, data):
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     path = tmp_path / ("images.gz" if data.draw(st.booleans()) else "images")
-    content = bytearray(gzip.compress(idx(array), mtime=0) if path.suffix else idx(array))
-    if data.draw(st.booleans()):
-        content = content[: data.draw(st.integers(0, len(content) - 1))]
-    else:
-        place = data.draw(st.integers(0, len(content) - 1))
-        content[place] ^= data.draw(st.integers(1, 255))
-    path.write_bytes(content)
+    content = gzip.compress(idx(array), mtime=0) if path.suffix else idx(array)
+    path.write_bytes(damage(data, content))
     problem, result = outcome(lambda: read_idx(path, axes=3))
     assert result.size == 24 if problem is None else str(path) in problem and "\n" not in problem
+
+
+def test_mnist_names_its_classes_by_a_file_or_by_numbers(fashion):
+    dataset = load_dataset(DataConfig(name="mnist", path=fashion))
+    assert dataset.class_names == tuple("0123456")
+    (fashion / "classes.txt").write_text("".join(f"letter {index}\n" for index in range(8)))
+    assert load_dataset(DataConfig(name="mnist", path=fashion)).class_names[7] == "letter 7"
+    with pytest.raises(DatasetAbsentError, match=r"data\.path is missing: dataset mnist needs a folder"):
+        load_dataset(DataConfig(name="mnist"))
+
+
+def test_emnist_puts_its_split_before_the_names(fashion):
+    for path in list(fashion.iterdir()):
+        path.rename(fashion / f"emnist-letters-{path.name.replace('t10k', 'test')}")
+    assert load_dataset(DataConfig(name="mnist", path=fashion)).input_shape == (1, 5, 4)
+    (fashion / "emnist-digits-train-images-idx3-ubyte.gz").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"both emnist-digits-train-.* are there: keep one dataset"):
+        load_dataset(DataConfig(name="mnist", path=fashion))
 
 
 def test_digits_are_split_without_overlap():
@@ -125,6 +128,45 @@ def test_digits_are_split_without_overlap():
 def test_an_unknown_dataset_is_answered_with_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'fashion_mnist'"):
         load_dataset(DataConfig(name="fashion-mnist"))
+
+
+def test_an_npz_file_may_hold_features(tmp_path):
+    features = np.random.default_rng(2).normal(5, 3, (12, 6, 4, 2)).astype(np.float32)
+    np.savez(tmp_path / "mine.npz", **arrays(train_images=features[:8], test_images=features[8:]))
+    config = DataConfig(name="npz", path=tmp_path / "mine.npz")
+    dataset = load_dataset(config)
+    assert dataset.input_shape == (2, 6, 4)
+    assert dataset.mean == pytest.approx(features[:8].mean((0, 1, 2)), rel=1e-5)
+    assert dataset.std == pytest.approx(features[:8].std((0, 1, 2)), rel=1e-5)
+    batch = next(dataset.batches(recipe(batch_size=8)).epoch(0)).images
+    assert batch.shape == (8, 2, 6, 4)
+    assert batch.mean((0, 2, 3)).abs().max() < 1e-5
+    for setting, name in (({"flip": True}, "flip"), ({"crop_scale": 0.5}, "crop_scale")):
+        with pytest.raises(ConfigError, match=f"data.{name} is for images; dataset npz gives features"):
+            load_dataset(config.model_copy(update=setting))
+    with pytest.raises(ConfigError, match=r"data\.resolution is for images; these are features of 6x4"):
+        load_dataset(config.model_copy(update={"resolution": 8}))
+    features[3, 0, 0, 0] = np.nan
+    np.savez(tmp_path / "mine.npz", **arrays(train_images=features[:8], test_images=features[8:]))
+    with pytest.raises(ConfigError, match="train features are not all finite"):
+        load_dataset(config)
+
+
+def test_features_to_look_at_are_stretched_to_pixels():
+    features = np.array([-4.0, 0.0, 6.0], np.float32).reshape(1, 3, 1, 1)
+    assert as_pixels(features).ravel().tolist() == [0, 102, 255]
+    pixels = np.zeros((1, 2, 2, 1), np.uint8)
+    assert as_pixels(pixels) is pixels
+    assert not as_pixels(np.ones((1, 2, 2, 1), np.float32)).any()
+
+
+def test_given_statistics_replace_those_of_the_images():
+    dataset = load_dataset(DataConfig(name="digits", mean=(0.5,), std=(0.25,)))
+    assert (dataset.mean, dataset.std) == ((0.5,), (0.25,))
+    known = load_dataset(DataConfig(name="digits"))
+    assert load_dataset(DataConfig(name="digits", mean=(0.5,))).std == known.std
+    with pytest.raises(ConfigError, match=r"data\.mean has 3 values, but images have 1 channels"):
+        load_dataset(DataConfig(name="digits", mean=(0.5, 0.5, 0.5)))
 
 
 def arrays(**changes: object) -> dict[str, object]:
@@ -190,12 +232,7 @@ def test_missing_npz_parts_are_named(tmp_path):
 def test_damaged_npz_files_are_errors_that_name_the_file(tmp_path, data):
     path = tmp_path / "mine.npz"
     np.savez_compressed(path, **arrays())
-    content = bytearray(path.read_bytes())
-    if data.draw(st.booleans()):
-        content = content[: data.draw(st.integers(0, len(content) - 1))]
-    else:
-        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
-    path.write_bytes(content)
+    path.write_bytes(damage(data, path.read_bytes()))
     problem, dataset = outcome(lambda: load_dataset(DataConfig(name="npz", path=path)))
     assert dataset.input_shape == (3, 6, 4) if problem is None else str(path) in problem
 

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from damage import damage, outcome
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from shared_data import shared_data
+
+from common.errors import ConfigError
+from trainer.config import DataConfig
+from trainer.data import DatasetAbsentError, load_dataset
+from trainer.data.images import EncodedImage
+
+COLOURS = {"blue": (10, 20, 230), "red": (220, 30, 10), "yellow": (230, 220, 20)}
+
+
+def encoded(pixels: np.ndarray, kind: str = "png") -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+def noise(height: int, width: int, seed: int = 0, channels: int = 3) -> np.ndarray:
+    shape = (height, width, channels)[: 2 if channels == 1 else 3]
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three classes of one colour each, 4 for training and 2 for testing, of several formats and sizes."""
+    for part, count in (("train", 4), ("val", 2)):
+        for name, colour in COLOURS.items():
+            place = tmp_path / part / name
+            place.mkdir(parents=True)
+            for index in range(count):
+                kind = ("png", "jpeg", "webp", "bmp")[index]
+                pixels = np.full((8 + index, 10, 3), colour, np.uint8)
+                (place / f"{index}.{kind}").write_bytes(encoded(pixels, kind))
+            (place / "notes.txt").write_text("not an image")
+    return tmp_path
+
+
+def config(folder: Path, **values: object) -> DataConfig:
+    return DataConfig(name="image_folder", path=folder, **{"resolution": 6, **values})
+
+
+def test_class_folders_of_any_format_are_a_dataset(folder):
+    dataset = load_dataset(config(folder))
+    assert dataset.class_names == ("blue", "red", "yellow")
+    assert dataset.train_images.shape == (12, 6, 6, 3)
+    assert dataset.test_images.shape == (6, 6, 6, 3)
+    for images, labels in (
+        (dataset.train_images, dataset.train_labels),
+        (dataset.test_images, dataset.test_labels),
+    ):
+        expected = np.array([COLOURS[dataset.class_names[label]] for label in labels])
+        assert np.abs(images.mean((1, 2)) - expected).max() < 6  # JPEG and WebP are lossy
+
+
+def test_the_order_mixes_the_classes_and_is_always_the_same(folder):
+    first, second = load_dataset(config(folder)), load_dataset(config(folder))
+    np.testing.assert_array_equal(first.train_labels, second.train_labels)
+    np.testing.assert_array_equal(first.train_images, second.train_images)
+    assert (np.diff(first.train_labels) < 0).any()
+    few = load_dataset(config(folder, train_limit=5, test_limit=2))
+    np.testing.assert_array_equal(few.train_images, first.train_images[:5])
+    np.testing.assert_array_equal(few.test_labels, first.test_labels[:2])
+
+
+def test_the_folder_for_testing_may_be_called_test(folder):
+    (folder / "val").rename(folder / "test")
+    assert len(load_dataset(config(folder)).test_images) == 6
+
+
+def test_without_a_resolution_all_sizes_must_be_alike(folder):
+    with pytest.raises(ConfigError, match=r"others are 10x\d+: set data.resolution"):
+        load_dataset(config(folder, resolution=None))
+
+
+def test_grey_images_have_one_channel(tmp_path):
+    pixels = noise(5, 7, channels=1)
+    for part in ("train", "val"):
+        (tmp_path / part / "a").mkdir(parents=True)
+        (tmp_path / part / "a" / "0.png").write_bytes(encoded(pixels))
+    dataset = load_dataset(config(tmp_path, resolution=None))
+    np.testing.assert_array_equal(dataset.train_images, pixels[None, ..., None])
+
+
+def test_missing_folders_say_what_is_needed(folder, tmp_path):
+    with pytest.raises(DatasetAbsentError, match=r"data\.path is missing.*train/<class>/"):
+        load_dataset(DataConfig(name="image_folder"))
+    with pytest.raises(DatasetAbsentError, match=r"train: no such folder.*a folder of images for each class"):
+        load_dataset(config(folder / "val"))
+    (folder / "val" / "green").mkdir()
+    with pytest.raises(ConfigError, match="class 'green' has no folder in train/"):
+        load_dataset(config(folder))
+    (folder / "empty" / "train").mkdir(parents=True)
+    (folder / "empty" / "val").mkdir()
+    with pytest.raises(ConfigError, match="holds no class folders"):
+        load_dataset(config(folder / "empty"))
+    (folder / "empty" / "train" / "a").mkdir()
+    with pytest.raises(ConfigError, match="holds no images"):
+        load_dataset(config(folder / "empty"))
+
+
+def test_a_damaged_image_is_named(folder):
+    path = folder / "train" / "red" / "1.jpeg"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ConfigError, match=r"red/1\.jpeg: damaged image") as caught:
+        load_dataset(config(folder))
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), kind=st.sampled_from(["png", "jpeg", "webp", "bmp", "gif", "tiff", "ppm"]))
+def test_damaged_images_are_errors_of_one_line(data, kind):
+    content = damage(data, encoded(noise(9, 7), kind))
+    problem, pixels = outcome(lambda: EncodedImage(content, "place/x.img").decode(3, (4, 5)))
+    if problem is None:
+        assert pixels.shape == (4, 5, 3)
+    else:
+        assert problem.startswith("place/x.img: damaged image")
+        assert "\n" not in problem
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+def test_images_of_any_mode_are_decoded(mode):
+    file = io.BytesIO()
+    Image.fromarray(noise(8, 8)).convert(mode).save(file, "tiff")
+    for channels in (1, 3):
+        assert EncodedImage(file.getvalue(), "x").decode(channels).shape == (8, 8, channels)
+
+
+def test_16_bit_pixels_are_refused():
+    data = encoded(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000)
+    with pytest.raises(ConfigError, match="not of 8 bits"):
+        EncodedImage(data, "x").decode(3)
+
+
+def test_a_box_is_cut_out_and_resized_as_pillow_does():
+    pixels = noise(20, 30)
+    box = (3.5, 2.0, 27.0, 18.25)
+    expected = Image.fromarray(pixels).resize((9, 8), Image.Resampling.BILINEAR, box)
+    result = EncodedImage(encoded(pixels), "x").decode(3, (8, 9), box)
+    np.testing.assert_array_equal(result, np.asarray(expected))
+
+
+def test_a_jpeg_decoded_at_a_fraction_looks_like_the_whole():
+    ramp = np.add.outer(np.arange(512), np.arange(512)) // 4
+    data = encoded(ramp.astype(np.uint8), "jpeg")
+    small = EncodedImage(data, "x").decode(1, (32, 32), (64, 128, 448, 480)).astype(int)
+    whole = Image.open(io.BytesIO(data)).resize((32, 32), Image.Resampling.BILINEAR, (64, 128, 448, 480))
+    assert np.abs(small[..., 0] - np.asarray(whole, int)).max() <= 2
+
+
+def test_photos_of_signs_are_read(tmp_path):
+    import tarfile
+
+    with tarfile.open(shared_data("sign_digits", "sign_digits.tar.xz")) as archive:
+        members = [member for member in archive if member.name.endswith(".JPG")][::40]
+        for index, member in enumerate(members):
+            place = tmp_path / ("val" if index % 5 == 0 else "train") / member.name.split("/")[-2]
+            place.mkdir(parents=True, exist_ok=True)
+            (place / Path(member.name).name).write_bytes(archive.extractfile(member).read())
+    dataset = load_dataset(config(tmp_path, resolution=48))
+    assert len(dataset.train_images) + len(dataset.test_images) == len(members)
+    assert dataset.train_images.shape[1:] == (48, 48, 3)
+    assert dataset.class_names == tuple("0123456789")
