@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from converter.graph import Graph
@@ -18,7 +18,7 @@ __all__ = ["ALIGNMENT", "Allocation", "EngineNeeds", "MemoryPlan", "check_plan",
 ALIGNMENT = 8
 
 # Blocks that the layouts of a plan may try together: under 2 s for irregular graphs of up to 200 operators.
-LAYOUT_EFFORT = 80_000
+LAYOUT_EFFORT = 50_000
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,9 @@ def plan_memory(
         ValueError: `needs` names operators or tensors that do not fit together.
     """
     work, best = _with_best_parts(graph, needs or EngineNeeds(), alignment)
-    layout = _layout(work, best.order, effort // 2)
     bound = best.lower_bound
-    if best.is_only:
-        bound = layout.lower_bound
-    elif layout.height > bound:
+    layout = _layout(work, best.order, next(_sharings(work, best.order)), effort // 2)
+    if layout.height > bound:
         layout, bound = _improved(work, layout, bound, effort - layout.effort)
     return _plan(graph, layout, bound, work)
 
@@ -195,13 +193,15 @@ def _compatible(graph: Graph, needs: EngineNeeds, operators: Iterable[int]) -> d
 
 
 def _improved(work: Work, layout: _Layout, bound: int, effort: int) -> tuple[_Layout, int]:
-    """The best of some more layouts, the file's own order first, and bytes that any layout needs."""
+    """The best of some more layouts, those of the best and of the file's order first, and a lower bound."""
     least, own = layout.lower_bound, tuple(range(len(work.steps)))
     others = orders_below(work, lambda: layout.height)
-    candidates = itertools.chain([own] if peak_of(work, own) < layout.height else [], others)
+    orders = itertools.chain([own] if peak_of(work, own) < layout.height else [], others)
+    ways = ((order, block_of) for order in orders for block_of in _sharings(work, order))
+    more = ((layout.order, block_of) for block_of in itertools.islice(_sharings(work, layout.order), 1, None))
     try:
-        for order in candidates:
-            other = _layout(work, order, effort, layout.height)
+        for order, block_of in itertools.chain(more, ways):
+            other = _layout(work, order, block_of, effort, layout.height)
             effort -= other.effort
             least = min(least, other.lower_bound)
             layout = min(layout, other, key=lambda candidate: candidate.height)
@@ -213,9 +213,10 @@ def _improved(work: Work, layout: _Layout, bound: int, effort: int) -> tuple[_La
     return layout, bound
 
 
-def _layout(work: Work, order: tuple[int, ...], effort: int, below: int | None = None) -> _Layout:
+def _layout(
+    work: Work, order: tuple[int, ...], block_of: Sequence[int], effort: int, below: int | None = None
+) -> _Layout:
     lives = work.lives(order)
-    block_of = _blocks(work, order)
     members: dict[int, list[int]] = defaultdict(list)
     for storage, block in enumerate(block_of):
         members[block].append(storage)
@@ -240,20 +241,21 @@ def _layout(work: Work, order: tuple[int, ...], effort: int, below: int | None =
     )
 
 
-def _blocks(work: Work, order: tuple[int, ...]) -> list[int]:
+def _sharings(work: Work, order: Sequence[int]) -> Iterator[list[int]]:
     """Storage -> the first of those that have one base, as each takes over the place of the one before it.
 
-    At every moment that needs no more memory than two places.
+    The first way takes over all it can, which at no moment needs more memory than the others.
     """
-    block_of = list(range(len(work.storages)))
+    options: list[list[tuple[int, int] | None]] = []
     done = 0
     for operator in order:
-        taken = work.takeover(done, operator)
-        if taken is not None:
-            source, target = taken
-            block_of[target] = block_of[source]
+        options.append([*work.takeovers(done, operator), None])
         done |= 1 << operator
-    return block_of
+    for chosen in itertools.product(*options):
+        block_of = list(range(len(work.storages)))
+        for source, target in filter(None, chosen):
+            block_of[target] = block_of[source]
+        yield block_of
 
 
 def _plan(graph: Graph, layout: _Layout, bound: int, work: Work) -> MemoryPlan:

@@ -98,17 +98,16 @@ class Work:
         if not done:
             needed += sum(s.nbytes for s in self.storages if s.is_input and not s.readers and not s.is_output)
         left = live + begun - sum(self.storages[s].nbytes for s in step.touches if self._dies(s, after))
-        taken = self.takeover(done, operator)
-        return needed - (self._shared(taken) if taken else 0), left
+        return needed - max(map(self._shared, self.takeovers(done, operator)), default=0), left
 
-    def takeover(self, done: int, operator: int) -> tuple[int, int] | None:
-        """The storage that dies with `operator` and the one that begins in its place, if any."""
+    def takeovers(self, done: int, operator: int) -> list[tuple[int, int]]:
+        """Pairs of a storage that dies with `operator` and one that may begin in its place, best first."""
         possible = [
             (source, target)
             for source, target in self.steps[operator].takeovers
             if self._dies(source, done | 1 << operator) and self._begins(target, done)
         ]
-        return max(possible, key=self._shared, default=None)
+        return sorted(possible, key=self._shared, reverse=True)
 
     def floor(self) -> int:
         """Bytes below which no order can stay: what single operators need, and what lives first and last."""

@@ -125,6 +125,16 @@ def test_taking_storage_over_never_costs_memory(case: tuple[Graph, EngineNeeds])
     assert with_takeovers.lower_bound <= without.arena_bytes
 
 
+@settings(max_examples=60, deadline=None)
+@given(graphs_and_needs(max_operators=5, kinds=("in_place", "plain")))
+def test_the_best_plan_takes_over_only_where_that_helps(case: tuple[Graph, EngineNeeds]) -> None:
+    graph, needs = case
+    best = plan_memory(graph, needs, alignment=1, effort=10**9)
+    for fewer in ({}, dict(list(needs.in_place.items())[:1])):
+        other = plan_memory(graph, replace(needs, in_place=fewer), alignment=1, effort=10**9)
+        assert best.arena_bytes <= other.arena_bytes
+
+
 @settings(max_examples=100, deadline=None)
 @given(graphs_and_needs())
 def test_the_check_finds_a_tensor_that_was_moved_onto_another(case: tuple[Graph, EngineNeeds]) -> None:
