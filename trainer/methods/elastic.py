@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trainer.average import AVERAGE
 from trainer.methods.calibration import norm_statistics
 from trainer.models.blocks import LayerTypes
 from trainer.models.network import InvertedResidualNetwork, NetworkTable
@@ -164,8 +165,8 @@ def sort_hidden_channels(
     """Permute the hidden channels of every expanding block so that the important ones come first.
 
     Those inside of a squeeze-and-excitation follow. The function of the full-width network does not
-    change. With `momentum`, the optimizer's buffers are permuted along (the authors' code leaves them in
-    place).
+    change, nor does that of its average. With `momentum`, the optimizer's buffers are permuted along (the
+    authors' code leaves them in place).
     """
     for block in network.inverted_blocks:
         if block.expand is None:
@@ -179,10 +180,10 @@ def sort_hidden_channels(
             axes += [(tensor, 0) for tensor in (norm.weight, norm.bias, *norm_statistics(norm))]
         if block.excite is not None:
             axes += [(block.excite.reduce.weight, 1), *_outputs(block.excite.expand)]
-        permute(axes, channel_order(block.project.conv), optimizer if momentum else None)
+        permute(axes, channel_order(block.project.conv), optimizer, momentum=momentum)
         if block.excite is not None:
             axes = [(block.excite.expand.weight, 1), *_outputs(block.excite.reduce)]
-            permute(axes, channel_order(block.excite.expand), optimizer if momentum else None)
+            permute(axes, channel_order(block.excite.expand), optimizer, momentum=momentum)
 
 
 Axis = tuple[Tensor, int]
@@ -193,11 +194,10 @@ def _outputs(conv: nn.Conv2d) -> list[Axis]:
     return [(conv.weight, 0), (conv.bias, 0)]
 
 
-def permute(axes: list[Axis], order: Tensor, optimizer: torch.optim.Optimizer | None) -> None:
-    """Reorder each tensor along its axis, and its momentum where the optimizer is given."""
+def permute(axes: list[Axis], order: Tensor, optimizer: torch.optim.Optimizer, *, momentum: bool) -> None:
+    """Reorder each tensor along its axis, and its average, with `momentum` all of its optimizer's state."""
     for tensor, axis in axes:
         tensor.copy_(tensor.index_select(axis, order))
-        state = optimizer.state.get(tensor, {}) if optimizer is not None else {}
-        for buffer in state.values():
-            if isinstance(buffer, Tensor) and buffer.shape == tensor.shape:
+        for name, buffer in optimizer.state.get(tensor, {}).items():
+            if (momentum or name == AVERAGE) and isinstance(buffer, Tensor) and buffer.shape == tensor.shape:
                 buffer.copy_(buffer.index_select(axis, order))

@@ -115,7 +115,7 @@ class GraphFamily:
                 importance = torch.stack([weight.flatten(1).sum(1) for weight in weights]).sum(0)
                 axes = [(tensors[name], axis) for name, axis in (*group.outputs, *group.inputs)]
                 order = importance.argsort(descending=True, stable=True)
-                elastic.permute(axes, order, optimizer if momentum else None)
+                elastic.permute(axes, order, optimizer, momentum=momentum)
 
     def _widths(self, width: Callable[[], float], expand: Callable[[], float]) -> Widths:
         widths: list[int] = []

@@ -46,8 +46,8 @@ class NetBooster:
         train, config = context.train, context.train.netbooster
         epochs = train.epochs
         self._giant_epochs, self._decay_epochs = _phases(config, epochs)
-        self._linear_epoch = self._giant_epochs + self._decay_epochs
-        if self._linear_epoch >= epochs:
+        self.linear_epoch = self._giant_epochs + self._decay_epochs
+        if self.linear_epoch >= epochs:
             raise ConfigError(
                 f"train.netbooster: {self._giant_epochs} giant_epochs and {self._decay_epochs} decay_epochs "
                 f"leave none of train.epochs {epochs} for finetuning: give fewer of them, or more epochs"
@@ -74,7 +74,7 @@ class NetBooster:
         """Keep the giant before its activations decay; log whose the accuracies of the coming epochs are."""
         if epoch == self._giant_epochs > 0 and self._folder is not None:
             save_giant(self._folder, self.network, self._expansion)
-        phase = (epoch >= self._giant_epochs) + (epoch >= self._linear_epoch)
+        phase = (epoch >= self._giant_epochs) + (epoch >= self.linear_epoch)
         if phase == self._announced:
             return
         self._announced = phase
@@ -85,7 +85,7 @@ class NetBooster:
         _log.info(
             "netbooster: %s; until epoch %d, accuracies are the giant's (%s parameters), before contraction",
             "the inserted activations decay" if phase else "training the giant",
-            self._linear_epoch,
+            self.linear_epoch,
             f"{parameters:,}",
         )
 
