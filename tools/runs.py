@@ -165,6 +165,22 @@ class RunFolder:
         )
 
 
+def unrecorded(work: Callable[[], dict[str, Any]]) -> StageRecord:
+    """Run a stage's part that another process keeps the record of."""
+    started = time.monotonic()
+    result = work()
+    return StageRecord(
+        key="",
+        command="",
+        finished=datetime.now(UTC),
+        seconds=round(time.monotonic() - started, 3),
+        versions={},
+        inputs={},
+        outputs={},
+        result=result,
+    )
+
+
 def source_digest(*folders: str) -> str:
     """SHA-256 over the sources in folders of the repository: a stage made by other code is made again."""
     digest = sha256()

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from common import files
 from common.errors import ConfigError, ModelError
 from converter.board import Board, load_board
-from tools.runs import RunFolder, StageRecord, source_digest
+from tools.runs import RunFolder, StageRecord, source_digest, unrecorded
+from trainer.launch import launched
 
 if TYPE_CHECKING:
     from converter.budget import Verdict
@@ -27,19 +28,26 @@ log = logging.getLogger(__name__)
 
 
 def train(run: RunFolder, config: RunConfig, *, resume: bool = False) -> StageRecord:
-    """Train the tiny network: `train/model.safetensors` and `train/model.json`."""
+    """Train the tiny network: `train/model.safetensors` and `train/model.json`.
+
+    Several processes train whether something changed or not, and the first one alone writes.
+    """
 
     def work() -> dict[str, Any]:
         from trainer.loop import train as train_network
 
         return asdict(train_network(config.data, config.model, config.train, run.training, resume=resume))
 
+    launch = launched()
+    if not launch.main:
+        return unrecorded(work)
     return _stage(
         run,
         "train",
         work,
         config=config.model_dump(include={"data", "model", "train"}, mode="json"),
         outputs=_checkpoint(run),
+        force=launch.count > 1,
     )
 
 

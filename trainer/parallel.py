@@ -90,8 +90,8 @@ class Ranks:
         for key, value in json.loads(first).items():
             if settings.get(key) != value:
                 raise ConfigError(
-                    f"process {self.rank + 1} of {self.count} has {key} = {settings.get(key)!r}, "
-                    f"process 1 has {value!r}: give all processes the same configuration and data"
+                    f"{key} is {settings.get(key)!r} here, {value!r} in process 1: "
+                    "give all processes the same configuration and data"
                 )
 
 
@@ -109,9 +109,11 @@ def joined(config: TrainConfig) -> Iterator[Ranks]:
     _join(config, launch)
     try:
         yield Ranks(launch.rank, launch.count)
-    except BaseException:
+    except BaseException as error:
         if config.device == "cpu":  # leaving NCCL would wait for the others
             distributed.destroy_process_group()
+        if isinstance(error, UserError):
+            raise type(error)(f"process {launch.rank + 1} of {launch.count}: {error}") from error
         raise
     distributed.destroy_process_group()
 

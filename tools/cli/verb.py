@@ -16,6 +16,7 @@ import typer
 from common.errors import ExitCode, UserError
 from tools import console
 from tools.config import TargetName
+from trainer.launch import launched
 
 RunOption = Annotated[
     Path | None,
@@ -67,14 +68,17 @@ def verb(function: Callable[..., Outcome]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def command(*, verbose: int, quiet: bool, as_json: bool, **arguments: Any) -> None:
-        console.set_up_logging(-1 if quiet else verbose)
+        main = launched().main
+        console.set_up_logging(verbose if main and not quiet else -1)
         try:
             outcome = function(**arguments)
         except KeyboardInterrupt:
             raise InterruptedByUserError(
                 "what was finished is kept; the same command goes on from there"
             ) from None
-        if as_json:
+        if not main:
+            pass
+        elif as_json:
             sys.stdout.write(json.dumps({"schema": 1, **outcome.data}, indent=2, default=str) + "\n")
         else:
             outcome.show()
