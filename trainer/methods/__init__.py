@@ -8,6 +8,7 @@ from trainer.methods.netbooster import NetBooster
 from trainer.methods.netbooster_netaug import NetBoosterNetAug
 from trainer.methods.plain import Plain
 from trainer.methods.rocket_launch import RocketLaunch
+from trainer.methods.tinytl import TinyTL
 
 __all__ = ["METHODS", "Method", "MethodContext", "StepResult"]
 
@@ -16,3 +17,4 @@ METHODS.register("netaug", NetAug)
 METHODS.register("netbooster", NetBooster)
 METHODS.register("netbooster_netaug", NetBoosterNetAug)
 METHODS.register("rocket_launch", RocketLaunch)
+METHODS.register("tinytl", TinyTL)

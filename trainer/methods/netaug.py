@@ -90,6 +90,10 @@ class NetAug:
 
 def _family(plain: nn.Module, name: str, config: NetAugConfig) -> Family[Any]:
     if isinstance(plain, InvertedResidualNetwork):
+        if plain.table.lite_residuals:
+            raise ConfigError(
+                "train.method netaug widens no model.lite_residuals: use method tinytl or plain"
+            )
         return TableFamily(plain, config.width, config.expand)
     groups = channel_groups(plain)
     if not groups:

@@ -146,6 +146,7 @@ class InvertedResidual(nn.Module):
         self.out_size = self.depthwise.out_size
         self.excite = SqueezeExcite(row.hidden, row.squeeze, layers) if row.squeeze else None
         self.project = ConvNorm(row.hidden, row.out_channels, self.out_size, activation=None, layers=layers)
+        self.lite: nn.Module | None = None  # a further branch, from the block's input to its output
 
     def forward(self, x: Tensor) -> Tensor:
         """Float [N, in_channels, H, W] to [N, out_channels, H / stride, W / stride], rounded up."""
@@ -154,4 +155,6 @@ class InvertedResidual(nn.Module):
         if self.excite is not None:
             hidden = self.excite(hidden)
         out: Tensor = self.project(hidden)
+        if self.lite is not None:
+            out = out + self.lite(x)
         return x + out if self.shortcut else out

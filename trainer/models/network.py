@@ -18,6 +18,7 @@ from trainer.models.blocks import (
     PaddingRule,
     make_activation,
 )
+from trainer.models.lite_residual import LiteResidual
 
 InputShape = tuple[int, int, int]
 
@@ -40,7 +41,8 @@ def check_depth(input_shape: InputShape, strides: Sequence[int]) -> None:
 class NetworkTable:
     """All that defines the architecture: stem 3x3, blocks, last 1x1, pooling, head 1x1, classifier.
 
-    `last_channels` and `head_channels` 0 leave the convolution out; the head has a bias and no norm.
+    `last_channels` and `head_channels` 0 leave the convolution out; the head has a bias and no norm. With
+    `lite_residuals`, each block has one (trainer.models.lite_residual).
     `activation` is that of stem, last and head. `input_shape` is (C, H, W). Raises ConfigError where the
     image is too small for the strides.
     """
@@ -54,6 +56,7 @@ class NetworkTable:
     padding: PaddingRule = "tf_same"
     head_channels: int = 0
     activation: Activation = "relu6"
+    lite_residuals: bool = False
 
     def __post_init__(self) -> None:
         check_depth(self.input_shape, [self.stem_stride, *(row.stride for row in self.blocks)])
@@ -89,7 +92,12 @@ class InvertedResidualNetwork(nn.Module):
         out_size = self.stem.out_size
         blocks = []
         for row in table.blocks:
-            blocks.append(InvertedResidual(row, out_size, table.padding, layers))
+            block = InvertedResidual(row, out_size, table.padding, layers)
+            if table.lite_residuals:
+                block.lite = LiteResidual(
+                    row.in_channels, row.out_channels, out_size, row.stride, table.padding
+                )
+            blocks.append(block)
             out_size = blocks[-1].out_size
         self.blocks = nn.ModuleList(blocks)
         self.last = (

@@ -100,6 +100,7 @@ def table_network(
             config.padding,
             head_channels if config.head_channels is None else config.head_channels,
             activation,
+            config.lite_residuals,
         )
     )
 
