@@ -1,8 +1,8 @@
 """Operations that move pixels, each on a whole batch with a setting per image.
 
-Images are uint8 [N, H, W, C]; a setting is a float64 tensor [N] on the same device. What comes from outside
-is grey, 128, as in AutoAugment's code. Positions are computed in 16.16 fixed point, and the nearest pixel is
-taken: all give, to the last bit, what Pillow's `Image.transform` gives, on every device.
+Images are uint8 [N, H, W, C]; a setting is a float64 tensor [N] on the CPU. What comes from outside is grey,
+128, as in AutoAugment's code. Positions are computed in 16.16 fixed point, and the nearest pixel is taken:
+all give, to the last bit, what Pillow's `Image.transform` gives, on every device.
 """
 
 from __future__ import annotations
@@ -65,14 +65,13 @@ def affine(images: Tensor, matrices: Tensor) -> Tensor:
     count, height, width, channels = images.shape
     rows = torch.arange(height, device=images.device)[:, None]
     columns = torch.arange(width, device=images.device)[None, :]
-    a, b, c, d, e, f = matrices[:, :, None, None].unbind(1)
-    x = (_fixed(c + a * 0.5 + b * 0.5) + rows * _fixed(b) + columns * _fixed(a)) >> _FRACTION_BITS
-    y = (_fixed(f + d * 0.5 + e * 0.5) + rows * _fixed(e) + columns * _fixed(d)) >> _FRACTION_BITS
+    a, b, c, d, e, f = matrices.unbind(1)
+    centred = torch.stack([a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5])
+    fixed = (centred * (1 << _FRACTION_BITS) + 0.5).floor().long().to(images.device)
+    a, b, c, d, e, f = fixed[:, :, None, None]
+    x = (c + rows * b + columns * a) >> _FRACTION_BITS
+    y = (f + rows * e + columns * d) >> _FRACTION_BITS
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)  # [N, H, W]
     source = torch.where(inside, y * width + x, 0).reshape(count, -1, 1).expand(-1, -1, channels)
     moved = images.reshape(count, -1, channels).gather(1, source).reshape(images.shape)
     return torch.where(inside[..., None], moved, _FILL)
-
-
-def _fixed(values: Tensor) -> Tensor:
-    return (values * (1 << _FRACTION_BITS) + 0.5).floor().long()

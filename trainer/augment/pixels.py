@@ -1,7 +1,7 @@
 """Operations on the values of pixels, each on a whole batch with a setting per image.
 
-Images are uint8 [N, H, W, C] with 1 or 3 channels; a setting is a tensor [N] on the same device. All give,
-to the last bit, what Pillow's ImageOps and ImageEnhance give for each image.
+Images are uint8 [N, H, W, C] with 1 or 3 channels; a setting is a tensor [N] on any device. All give, to the
+last bit, what Pillow's ImageOps and ImageEnhance give for each image.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ def invert(images: Tensor) -> Tensor:
 def posterize(images: Tensor, bits: Tensor) -> Tensor:
     """Keep the upper `bits`, int64 [N] of 1..8, of every value."""
     mask = 256 - (1 << (8 - bits))
-    return images & _per_image(mask).to(torch.uint8)
+    return images & _per_image(mask, images).to(torch.uint8)
 
 
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
     """Invert all values that are `threshold` or more; threshold 256 changes nothing."""
-    return torch.where(images >= _per_image(threshold), 255 - images, images)
+    return torch.where(images >= _per_image(threshold, images), 255 - images, images)
 
 
 def autocontrast(images: Tensor) -> Tensor:
@@ -83,8 +83,8 @@ def sharpness(images: Tensor, factor: Tensor) -> Tensor:
     return _blend(smooth, images, factor)
 
 
-def _per_image(values: Tensor) -> Tensor:
-    return values[:, None, None, None]
+def _per_image(values: Tensor, images: Tensor) -> Tensor:
+    return values.to(images.device)[:, None, None, None]
 
 
 def _grey(images: Tensor) -> Tensor:
@@ -97,7 +97,11 @@ def _grey(images: Tensor) -> Tensor:
 
 def _blend(start: Tensor, end: Tensor, factor: Tensor) -> Tensor:
     first = start.float()
-    return (first + _per_image(factor).float() * (end.float() - first)).clamp(0, 255).to(torch.uint8)
+    return (
+        (first + _per_image(factor, images=start).float() * (end.float() - first))
+        .clamp(0, 255)
+        .to(torch.uint8)
+    )
 
 
 def _look_up(images: Tensor, table: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class Operation:
-    """A change of images uint8 [N, H, W, C] by strengths float64 [N]: 0..1, or -1..1 where `signed`."""
+    """A change of images uint8 [N, H, W, C] by strengths float64 [N], on the CPU: 0..1, `signed` -1..1."""
 
     apply: Callable[[Tensor, Tensor], Tensor]
     signed: bool = False
@@ -136,7 +136,7 @@ def _apply(
             continue
         strength = strengths[members] * signs[members] if operation.signed else strengths[members]
         members = members.to(images.device)
-        changed[members] = operation.apply(images[members], strength.to(images.device))
+        changed[members] = operation.apply(images[members], strength)
     return changed
 
 
