@@ -25,6 +25,7 @@ class Precision:
         self._device = torch.device(config.device).type
         self._type = _TYPES[config.precision]
         self._scaler = torch.amp.GradScaler(self._device, enabled=self._type is torch.float16)
+        self._scaler.scale(torch.zeros((), device=config.device))  # makes its state
 
     def region(self) -> AbstractContextManager[Any]:
         """Within, in the same thread, networks compute in the wanted precision."""

@@ -64,7 +64,8 @@ class Workers:
                 own.data = shared.data
         if self._compiled:
             for method in self._methods:
-                method.network.compile()
+                if method.network._compiled_call_impl is None:  # copies are not compiled
+                    method.network.compile()
 
     def backward(self, batch: Batch, objective: Objective, epoch: int, step: int) -> StepResult:
         """Set the gradients of a whole batch, times the precision's scale."""

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
+import random
 import time
 from pathlib import Path
 
+import pytest
 from safetensors.torch import load_file
 from tiny_configs import DATA, LONG_TRAIN, MODEL
+from training_processes import Fault, Job, Running
 
 import trainer
 from trainer.checkpoint import load_network
+from trainer.config import TrainConfig
 
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = """
-import sys
-from pathlib import Path
-from tiny_configs import DATA, LONG_TRAIN, MODEL
-import trainer
-trainer.train(DATA, MODEL, LONG_TRAIN, Path(sys.argv[1]), resume=True)
-"""
-
-
-def start(folder: Path) -> subprocess.Popen[bytes]:
-    paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
-    environment = {**os.environ, "PYTHONPATH": paths}
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder)], env=environment)
+STEPS = 8  # of an epoch
+NETAUG = LONG_TRAIN.model_dump()
+BOOSTER = NETAUG | {
+    "method": "netbooster",
+    "warmup_epochs": 0,
+    "workers": 1,
+    "accumulate": 2,
+    "ema": 0.9,
+    "netbooster": {"giant_epochs": 1, "decay_epochs": 4},
+}
+CONFIGS = {
+    "netaug": NETAUG,
+    "netaug_float16_average": NETAUG | {"precision": "float16", "ema": 0.9, "workers": 1},
+    "netbooster_bfloat16_average": BOOSTER | {"precision": "bfloat16"},
+    "netbooster_adam": BOOSTER | {"optimizer": "adam", "learning_rate": 0.01},
+}
 
 
 def rows(folder: Path) -> int:
@@ -36,25 +38,43 @@ def rows(folder: Path) -> int:
     return len(log.read_text().splitlines()) - 1 if log.exists() else 0
 
 
-def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    for kill, epochs in enumerate((1, 3)):
-        process = start(parts)
-        deadline = time.monotonic() + 120
-        while rows(parts) < epochs and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(0.03 * kill)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, "the training ended before it was killed"
-        assert not (parts / "model.json").exists()
-
-    trainer.train(DATA, MODEL, LONG_TRAIN, parts, resume=True)
-    result = trainer.train(DATA, MODEL, LONG_TRAIN, whole)
+def assert_same_end(whole: Path, parts: Path) -> None:
     assert (parts / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     states = [load_file(folder / "resume.safetensors") for folder in (whole, parts)]
     assert states[0].keys() == states[1].keys()
-    assert any(name.startswith("momentum.") for name in states[0])
     assert all(tensor.equal(states[1][name]) for name, tensor in states[0].items())
-    assert rows(parts) == 6
+    assert rows(parts) == rows(whole) == 6
+    assert not list(parts.glob(".*")), "what the killed processes left is cleared away"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path, name):
+    train = TrainConfig.model_validate(CONFIGS[name])
+    generator = random.Random(name)
+    first, second = sorted(generator.sample(range(2 * STEPS, 6 * STEPS), 2))
+    faults = [Fault("kill", first), Fault("kill_saving", first // STEPS + 1), Fault("kill", second)]
+    for index, fault in enumerate(faults):
+        job = Job(tmp_path, train, resume=True, fault=fault)
+        assert Running([job], tmp_path / f"errors.{index}").wait().code == -9
+        assert not (tmp_path / "0" / "model.json").exists()
+    parts, whole = tmp_path / "0", tmp_path / "whole"
+    trainer.train(DATA, MODEL, train, parts, resume=True)
+    result = trainer.train(DATA, MODEL, train, whole)
+    assert_same_end(whole, parts)
     network, architecture = load_network(parts)
     assert sum(p.numel() for p in network.parameters()) == architecture.parameters == result.parameters
+
+
+def test_a_kill_at_any_moment_by_the_clock(tmp_path):
+    generator = random.Random(0)
+    for epochs in (1, 3):
+        running = Running([Job(tmp_path, LONG_TRAIN, resume=True)], tmp_path / "errors")
+        deadline = time.monotonic() + 120
+        while rows(tmp_path / "0") < epochs and running.process.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(generator.uniform(0, 0.1))
+        running.process.kill()
+        assert running.wait().code == -9, "the training ended before it was killed"
+    trainer.train(DATA, MODEL, LONG_TRAIN, tmp_path / "0", resume=True)
+    trainer.train(DATA, MODEL, LONG_TRAIN, tmp_path / "whole")
+    assert_same_end(tmp_path / "whole", tmp_path / "0")

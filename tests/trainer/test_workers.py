@@ -35,19 +35,20 @@ def make(name: str) -> Method:
     return method
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_the_gradient_is_the_mean_of_parts_that_draw_the_same_network(count):
+@pytest.mark.parametrize(("count", "accumulate"), [(1, 1), (2, 1), (3, 1), (1, 3), (2, 3)])
+def test_the_gradient_is_the_mean_of_parts_that_draw_the_same_network(count, accumulate):
+    parts = count * accumulate
     method = make("netaug")
     assert isinstance(method, NetAug)
     expected = {name: torch.zeros_like(p) for name, p in method.network.named_parameters()}
     for table in (network().table, method.drawn(0, 5)):
         plain = InvertedResidualNetwork(table).double().train()
         slice_into(plain, method.network)
-        for images, labels in zip(BATCH.images.chunk(count), BATCH.labels.chunk(count), strict=True):
-            (functional.cross_entropy(plain(images), labels) / count).backward()
+        for images, labels in zip(BATCH.images.chunk(parts), BATCH.labels.chunk(parts), strict=True):
+            (functional.cross_entropy(plain(images), labels) / parts).backward()
         for name, parameter in plain.named_parameters():
             expected[name][tuple(slice(n) for n in parameter.shape)] += parameter.grad
-    with Workers(method, count, Precision(TRAIN)) as workers:
+    with Workers(method, count, Precision(TRAIN), accumulate=accumulate) as workers:
         workers.start_epoch()
         workers.backward(BATCH, OBJECTIVE, 0, 4)
         result = workers.backward(BATCH, OBJECTIVE, 0, 5)
@@ -55,12 +56,12 @@ def test_the_gradient_is_the_mean_of_parts_that_draw_the_same_network(count):
         torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-10, atol=1e-10)
     tiny = InvertedResidualNetwork(network().table).double().train()
     slice_into(tiny, method.network)
-    logits = torch.cat([tiny(images) for images in BATCH.images.chunk(count)])
+    logits = torch.cat([tiny(images) for images in BATCH.images.chunk(parts)])
     torch.testing.assert_close(result.outputs, logits.detach())
     torch.testing.assert_close(result.loss, functional.cross_entropy(logits, BATCH.labels).detach())
 
 
-@pytest.mark.parametrize("name", METHODS.names())
+@pytest.mark.parametrize("name", ["plain", "netaug", "netbooster", "rocket_launch"])
 def test_copies_follow_the_optimizer_and_the_sorting(name):
     method = make(name)
     optimizer = make_optimizer(method.network, TRAIN)
@@ -85,7 +86,7 @@ def test_an_error_in_a_thread_is_raised():
             workers.backward(broken, OBJECTIVE, 0, 0)
 
 
-@pytest.mark.parametrize(("batch_size", "workers"), [(10, 3), (4, 4)])
-def test_parts_must_be_equal_and_large_enough_to_be_normalised(batch_size, workers):
+@pytest.mark.parametrize(("batch_size", "workers", "accumulate"), [(10, 3, 1), (4, 4, 1), (12, 3, 8)])
+def test_parts_must_be_equal_and_large_enough_to_be_normalised(batch_size, workers, accumulate):
     with pytest.raises(ValueError, match="must be a multiple of workers"):
-        TrainConfig(batch_size=batch_size, workers=workers)
+        TrainConfig(batch_size=batch_size, workers=workers, accumulate=accumulate)

@@ -17,6 +17,7 @@ import torch._dynamo  # takes seconds, once, as does the training loop
 from tiny_configs import DATA, MODEL
 
 import trainer
+import trainer.checkpoint
 import trainer.loop
 from common.errors import UserError
 from trainer.config import TrainConfig
@@ -28,11 +29,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong in `step` of process `rank`: "nan" in a gradient, an "error", or a "kill"."""
+    """What goes wrong in `step` of the processes `ranks`: "nan" in a gradient, an "error", or a "kill".
+
+    "kill_saving" kills when the checkpoint of `step`, here counted in epochs, is half written.
+    """
 
     kind: str
     step: int
-    ranks: tuple[int, ...]
+    ranks: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,9 @@ def _log_drawn(path: Path) -> None:
 
 
 def _go_wrong(fault: Fault) -> None:
+    if fault.kind == "kill_saving":
+        _die_saving(fault.step)
+        return
     backward = Workers.backward
 
     def failing(self, batch, objective, epoch, step):  # type: ignore[no-untyped-def]
@@ -147,3 +154,17 @@ def _go_wrong(fault: Fault) -> None:
         return result
 
     Workers.backward = failing  # type: ignore[method-assign]
+
+
+def _die_saving(epoch: int) -> None:
+    save_state, write_bytes = trainer.loop.save_state, trainer.checkpoint.write_bytes
+
+    def half(path: Path, data: bytes) -> None:
+        path.with_name(f".{path.name}.half").write_bytes(data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def saving(folder, state, network, optimizer):  # type: ignore[no-untyped-def]
+        trainer.checkpoint.write_bytes = half if state.epoch == epoch else write_bytes
+        save_state(folder, state, network, optimizer)
+
+    trainer.loop.save_state = saving

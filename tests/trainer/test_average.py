@@ -1,0 +1,117 @@
+"""The moving average of the weights: what is evaluated and saved with `train.ema`."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_configs import DATA, MODEL, TRAIN, network, randomise
+
+import trainer
+from trainer.average import AVERAGE, WeightAverage, averaged_tensors
+from trainer.config import TrainConfig
+from trainer.methods import METHODS, MethodContext
+from trainer.methods.netaug import NetAug
+from trainer.methods.netbooster.homotopy import is_linear, set_slope
+from trainer.optim import make_optimizer
+
+IMAGES = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def config(**values) -> TrainConfig:
+    return TrainConfig.model_validate(TRAIN.model_dump() | values)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_average_follows_its_formula(optimizer):
+    plain = network()
+    made = make_optimizer(plain, config(optimizer=optimizer))
+    average = WeightAverage(made, 0.3)
+    expected: dict[str, torch.Tensor] = {}
+    for step in range(6):
+        for parameter in plain.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        made.step()
+        randomise(plain, seed=step)
+        average.update(plain, step)
+        decay = min(0.3, (1 + step) / (10 + step))
+        for name, tensor in plain.state_dict().items():
+            if tensor.is_floating_point():
+                before = expected.get(name, tensor.double())
+                expected[name] = decay * before + (1 - decay) * tensor.double()
+    own = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
+    with average.applied(plain):
+        averaged = {n: t.double() for n, t in plain.state_dict().items() if t.is_floating_point()}
+    torch.testing.assert_close(averaged, expected, rtol=1e-5, atol=1e-6)
+    assert any(name.endswith("running_var") for name in averaged)
+    assert all(torch.equal(tensor, own[name]) for name, tensor in plain.state_dict().items())
+
+
+def test_without_decay_nothing_is_kept():
+    plain = network()
+    optimizer = make_optimizer(plain, config())
+    average = WeightAverage(optimizer, 0.0)
+    average.update(plain, 0)
+    assert not optimizer.state
+    with average.applied(plain):
+        pass
+
+
+def test_an_error_gives_the_networks_own_weights_back():
+    plain = network()
+    average = WeightAverage(make_optimizer(plain, config()), 0.9)
+    average.update(plain, 0)
+    randomise(plain)
+    own = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
+    with pytest.raises(KeyboardInterrupt), average.applied(plain):
+        raise KeyboardInterrupt
+    assert all(torch.equal(tensor, own[name]) for name, tensor in plain.state_dict().items())
+
+
+@pytest.mark.parametrize("momentum", [True, False])
+def test_sorting_keeps_the_function_of_the_average(momentum):
+    train = config(method="netaug", netaug=TRAIN.netaug.model_copy(update={"sort_momentum": momentum}))
+    method = NetAug(MethodContext(network(), MODEL, train))
+    full = method.network.double().eval()
+    optimizer = make_optimizer(full, train)
+    average = WeightAverage(optimizer, 0.9)
+    for seed in (1, 2):
+        randomise(full, seed)
+        average.update(full, 1000)
+    with average.applied(full):
+        before = full(IMAGES.double())
+    kept = [optimizer.state[tensor][AVERAGE].clone() for tensor in averaged_tensors(full)]
+    method.start_epoch(0, optimizer)
+    with average.applied(full):
+        torch.testing.assert_close(full(IMAGES.double()), before, rtol=1e-10, atol=1e-10)
+    moved = [optimizer.state[tensor][AVERAGE] for tensor in averaged_tensors(full)]
+    assert not all(torch.equal(a, b) for a, b in zip(kept, moved, strict=True))
+
+
+def test_slopes_are_not_averaged():
+    method = METHODS.get("netbooster")(MethodContext(network(), MODEL, config(method="netbooster")))
+    average = WeightAverage(make_optimizer(method.network, config()), 0.9)
+    average.update(method.network, 0)
+    set_slope(method.network, 1.0)
+    average.update(method.network, 1)
+    with average.applied(method.network):
+        assert is_linear(method.network)
+
+
+@pytest.mark.parametrize("method", ["plain", "netaug", "netbooster"])
+def test_the_average_is_what_is_saved(tmp_path, method):
+    booster = {"giant_epochs": 2, "decay_epochs": 1}
+    train = config(method=method, ema=0.9, netbooster=booster)
+    result = trainer.train(DATA, MODEL, train, tmp_path)
+    state, saved = load_file(tmp_path / "resume.safetensors"), load_file(tmp_path / "model.safetensors")
+    weights = [name for name, tensor in saved.items() if tensor.ndim > 1 and f"{AVERAGE}.{name}" in state]
+    assert weights
+    for name in weights:
+        own, average = (
+            state[f"{kind}.{name}"][tuple(slice(n) for n in saved[name].shape)]
+            for kind in ("network", AVERAGE)
+        )
+        assert torch.equal(saved[name], average)
+        assert not torch.equal(saved[name], own)
+    rows = (tmp_path / "log.csv").read_text().splitlines()
+    assert float(rows[-1].split(",")[5]) == result.accuracy
