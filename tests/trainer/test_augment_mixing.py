@@ -233,3 +233,17 @@ def test_a_training_with_varied_images_repeats_exactly(tmp_path, augment):
         weights.append((tmp_path / name / "model.safetensors").read_bytes())
     assert weights[0] == weights[1]
     assert weights[0] != weights[2]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("config", POLICIES, ids=lambda config: config.policy)
+def test_a_gpu_varies_and_mixes_images_as_a_cpu_does(config):
+    augmentation = Augmentation(config.model_copy(update={"mixup": 0.4, "cutmix": 1.0}), CLASSES)
+    images = pixels(COUNT)
+    varied = augmentation.vary(images, generator())
+    assert torch.equal(augmentation.vary(images.cuda(), generator()).cpu(), varied)
+    values = varied.permute(0, 3, 1, 2).float()
+    on_cpu = augmentation.mix(values, labels(), generator())
+    on_gpu = augmentation.mix(values.cuda(), labels().cuda(), generator())
+    for ours, theirs in zip(on_gpu, on_cpu, strict=True):
+        torch.testing.assert_close(ours.cpu(), theirs)

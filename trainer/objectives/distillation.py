@@ -106,7 +106,7 @@ class VirtualTeacher:
 
     def probabilities(self, batch: Batch, temperature: float) -> Tensor:
         """Those of the labels; of mixed images, those of both in their shares."""
-        others = self._classes - 1
+        others = max(self._classes - 1, 1)
         right = self._correct ** (1.0 / temperature)
         wrong = ((1.0 - self._correct) / others) ** (1.0 / temperature)
         total = right + others * wrong
