@@ -160,6 +160,8 @@ class DetectorConfig(Section):
 
     `widths` are those of its three parts, at strides 32, 16 and 8; inside they are doubled. `anchors` are
     three boxes for each of the strides 8, 16 and 32, as (width, height) in pixels of the network's input.
+    `prior` is the objectness that an untrained head gives to all predictions (Lin et al., ICCV 2017, section
+    4.1): with YOLOv3's 0.5, the first steps' gradients only unlearn it, and are large enough to do harm.
     """
 
     widths: tuple[PositiveInt, PositiveInt, PositiveInt] = (256, 128, 128)
@@ -168,6 +170,7 @@ class DetectorConfig(Section):
         ((30, 61), (62, 45), (59, 119)),
         ((116, 90), (156, 198), (373, 326)),
     )
+    prior: Annotated[float, Field(gt=0, lt=1)] = 0.01
 
 
 class ModelConfig(Section):

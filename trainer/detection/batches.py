@@ -12,9 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from common.errors import ConfigError
 from trainer.config import DetectionConfig, TrainConfig
-from trainer.data.batches import Batch
+from trainer.data.batches import Batch, calibration_length, epoch_length
 from trainer.data.dataset import normalise
 from trainer.data.folders import processors
 from trainer.detection.augment import PLAIN_VIEW, Pixels, draw_view, render
@@ -44,21 +43,15 @@ class DetectionBatches:
     """Draws the batches of any epoch; equal seeds and epochs give equal batches.
 
     Labels are float32 [N, boxes, 6] as `trainer.detection.loss` takes them. Of several processes, each draws
-    its own equal part of every batch. Raises ConfigError where an epoch
-    has fewer images than one batch takes.
+    its own equal part of every batch. Raises ConfigError where an epoch has fewer images than one batch.
     """
 
     def __init__(self, dataset: DetectionDataset, train: TrainConfig, rank: int = 0, ranks: int = 1) -> None:
-        count = train.images_per_epoch or len(dataset.train)
         self._dataset = dataset
         self._train = train
         self._config: DetectionConfig = train.detection
         self._rank, self._ranks = rank, ranks
-        self.steps = count // train.batch_size
-        if not self.steps:
-            raise ConfigError(
-                f"train.batch_size {train.batch_size} is more than the {count} images of an epoch: lower it"
-            )
+        self.steps = epoch_length(len(dataset.train), train)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """All batches of an epoch, counted from 0, in random order, of sizes that change now and then."""
@@ -86,9 +79,7 @@ class DetectionBatches:
         They are at most `count`, in batches of training size; a smaller last batch is left out.
         """
         size, seed = self._train.batch_size, derive_seed(self._train.seed, "calibration")
-        count = min(count, len(self._dataset.train))
-        if count > size:
-            count -= count % size
+        count = calibration_length(len(self._dataset.train), count, size)
         _, height, width = self._dataset.input_shape
         order = self._order(count, seed)
         draws = [

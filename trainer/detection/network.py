@@ -6,6 +6,8 @@ al., ICLR 2022, section 4).
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -42,7 +44,7 @@ class Detector(nn.Module):
             if index:
                 passes.append(_conv(config.widths[index - 1], width))
             parts.append(HeadPart(channels + (width if index else 0), width))
-            predict.append(nn.Conv2d(2 * width, outputs, 1))
+            predict.append(Prediction(2 * width, outputs, config.prior))
         self.parts, self.passes, self.predict = (nn.ModuleList(x) for x in (parts, passes, predict))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,6 +68,20 @@ class Detector(nn.Module):
 
     def _flat(self, values: Tensor) -> Tensor:
         return values.permute(0, 2, 3, 1).reshape(values.shape[0], -1, BOX_VALUES + self.classes)
+
+
+class Prediction(nn.Conv2d):
+    """The 1x1 convolution behind a tip; all objectnesses start at `prior`, 0..1."""
+
+    def __init__(self, in_channels: int, out_channels: int, prior: float) -> None:
+        super().__init__(in_channels, out_channels, 1)
+        self.objectness = math.log(prior / (1.0 - prior))
+
+    def reset_bias(self) -> None:
+        """Set the bias of the objectnesses; the others are 0."""
+        assert self.bias is not None
+        with torch.no_grad():
+            self.bias.zero_().view(ANCHORS_PER_CELL, -1)[:, BOX_VALUES - 1] = self.objectness
 
 
 class HeadPart(nn.Module):

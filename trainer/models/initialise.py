@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -11,8 +11,16 @@ from torch import nn
 InitScheme = Literal["kaiming_uniform", "he_fan_out"]
 
 
+@runtime_checkable
+class StartsBiased(Protocol):
+    """A layer whose bias does not start at 0."""
+
+    def reset_bias(self) -> None:
+        """Set the bias."""
+
+
 def initialise(network: nn.Module, scheme: InitScheme, seed: int) -> None:
-    """Draw all weights anew; norms start as the identity, biases at 0.
+    """Draw all weights anew; norms start as the identity, biases at 0 or where the layer wants them.
 
     "kaiming_uniform" is PyTorch's own (a = sqrt(5)), which NetAug uses; "he_fan_out" is He et al.'s normal
     (ICCV 2015). Linear weights, and tokens of a transformer, come from a normal of std 0.02.
@@ -34,3 +42,5 @@ def initialise(network: nn.Module, scheme: InitScheme, seed: int) -> None:
                 nn.init.normal_(parameter, 0.0, 0.02, generator=generator)
         if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
+        if isinstance(module, StartsBiased):
+            module.reset_bias()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.errors import ConfigError
 from trainer.config import DataConfig, ModelConfig, TrainConfig
 from trainer.tasks.base import Task
 
@@ -19,6 +20,8 @@ def make_task(
         from trainer.tasks.detection import Detection
 
         return Detection(data, model, train, rank, ranks)
+    if data.name in ("voc", "coco"):
+        raise ConfigError(f"dataset {data.name!r} has boxes: give the network a [model.detector]")
     from trainer.tasks.classification import Classification
 
     return Classification(data, model, train, rank, ranks)

@@ -27,8 +27,7 @@ class Detection:
     def __init__(
         self, data: DataConfig, model: ModelConfig, train: TrainConfig, rank: int = 0, ranks: int = 1
     ) -> None:
-        if model.detector is None:
-            raise ConfigError(f"dataset {data.name!r} has boxes: give the network a [model.detector]")
+        assert model.detector is not None
         if train.objective != TrainConfig.model_fields["objective"].default:
             raise ConfigError(
                 f"train.objective {train.objective!r} is for classification: a detector has its own loss"
