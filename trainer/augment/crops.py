@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+Numbers = npt.NDArray[np.float64]
 
 _ATTEMPTS = 10
 _NARROWEST = 3 / 4
@@ -32,9 +36,9 @@ def shift_and_mirror(images: Tensor, padding: int, mirror: bool, generator: torc
 def resized_crops(images: Tensor, least_area: float, generator: torch.Generator) -> Tensor:
     """Resize random parts of the images, see `crop_boxes`, to the whole, bilinearly."""
     count, height, width, _ = images.shape
-    sizes = torch.tensor([[height, width]], dtype=torch.float64).expand(count, 2)
-    boxes = crop_boxes(sizes, least_area, crop_draws(count, generator))
-    left, top, right, bottom = (boxes / torch.tensor([width, height, width, height])).float().unbind(1)
+    sizes = np.broadcast_to(np.array([height, width], np.float64), (count, 2))
+    boxes = crop_boxes(sizes, least_area, crop_draws(count, generator)) / [width, height, width, height]
+    left, top, right, bottom = torch.from_numpy(boxes).float().unbind(1)
     matrices = torch.zeros(count, 2, 3)
     matrices[:, 0, 0], matrices[:, 0, 2] = right - left, right + left - 1
     matrices[:, 1, 1], matrices[:, 1, 2] = bottom - top, bottom + top - 1
@@ -44,12 +48,13 @@ def resized_crops(images: Tensor, least_area: float, generator: torch.Generator)
     return resized.round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
-def crop_draws(count: int, generator: torch.Generator) -> Tensor:
+def crop_draws(count: int, generator: torch.Generator) -> Numbers:
     """The random numbers behind the boxes of `count` images, float64 [count, 22]."""
-    return torch.rand(count, 2 * _ATTEMPTS + 2, generator=generator, dtype=torch.float64)
+    draws = torch.rand(count, 2 * _ATTEMPTS + 2, generator=generator, dtype=torch.float64)
+    return np.asarray(draws.numpy())
 
 
-def crop_boxes(sizes: Tensor, least_area: float, draws: Tensor) -> Tensor:
+def crop_boxes(sizes: Numbers, least_area: float, draws: Numbers) -> Numbers:
     """Parts (left, top, right, bottom) of images, float64 [N, 4], of `sizes` (height, width), float64 [N, 2].
 
     Areas are uniform between `least_area` and all of the image, the logarithm of width / height between 3/4
@@ -57,19 +62,15 @@ def crop_boxes(sizes: Tensor, least_area: float, draws: Tensor) -> Tensor:
     middle with such a shape is taken.
     """
     height, width = sizes[:, :1], sizes[:, 1:]
-    share = least_area + (1 - least_area) * draws[:, :_ATTEMPTS]
+    area = (least_area + (1 - least_area) * draws[:, :_ATTEMPTS]) * (height * width)
     low, high = math.log(_NARROWEST), math.log(_WIDEST)
-    shape = (low + (high - low) * draws[:, _ATTEMPTS : 2 * _ATTEMPTS]).exp()
-    widths = (share * height * width * shape).sqrt()
-    heights = (share * height * width / shape).sqrt()
+    shape = np.exp(low + (high - low) * draws[:, _ATTEMPTS : 2 * _ATTEMPTS])
+    widths, heights = np.sqrt(area * shape), np.sqrt(area / shape)
     fits = (widths <= width) & (heights <= height)
-    widest = torch.minimum(width, height * _WIDEST)
-    highest = torch.minimum(height, width / _NARROWEST)
-    first = fits.int().argmax(1, keepdim=True)
-    some = fits.any(1, keepdim=True)
-    box_width = torch.where(some, widths.gather(1, first), widest)
-    box_height = torch.where(some, heights.gather(1, first), highest)
-    place = torch.where(some, draws[:, -2:], 0.5)
-    left = place[:, :1] * (width - box_width)
-    top = place[:, 1:] * (height - box_height)
-    return torch.cat([left, top, left + box_width, top + box_height], dim=1)
+    row, first = np.arange(len(sizes)), fits.argmax(1)
+    some = fits[row, first]
+    box_width = np.where(some, widths[row, first], np.minimum(width, height * _WIDEST)[:, 0])
+    box_height = np.where(some, heights[row, first], np.minimum(height, width / _NARROWEST)[:, 0])
+    left = np.where(some, draws[:, -2], 0.5) * (width[:, 0] - box_width)
+    top = np.where(some, draws[:, -1], 0.5) * (height[:, 0] - box_height)
+    return np.stack([left, top, left + box_width, top + box_height], axis=1)

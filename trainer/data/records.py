@@ -12,7 +12,7 @@ from common.errors import ConfigError
 from trainer.data.dataset import Labels
 from trainer.data.images import EncodedImage
 
-_TAR_BLOCK = 512
+_TAR_HEADER, _TAR_NAME = 512, 100  # bytes of the header in front of a piece, and of the name in it
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,14 @@ class Records:
         path, size, offset = self.files[self.places[index]], int(self.sizes[index]), int(self.offsets[index])
         name = str(path)
         try:
-            with path.open("rb") as file:
-                if size >= 0:
-                    file.seek(offset - _TAR_BLOCK)
-                    member = file.read(100).split(b"\0")[0].decode("utf-8", "replace")
-                    name = f"{path}: {member}"
-                    file.seek(offset)
-                data = file.read(size)
+            with path.open("rb", buffering=0) as file:
+                if size < 0:
+                    data = file.read()
+                else:
+                    file.seek(offset - _TAR_HEADER)
+                    piece = file.read(_TAR_HEADER + size)
+                    name += ": " + piece[:_TAR_NAME].split(b"\0")[0].decode("utf-8", "replace")
+                    data = piece[_TAR_HEADER:]
         except OSError as error:
             raise ConfigError(f"{path}: unreadable ({error.strerror})") from error
         return EncodedImage(data, name)

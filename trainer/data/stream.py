@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from common.errors import ConfigError
-from trainer.augment.crops import crop_boxes, crop_draws
+from trainer.augment.crops import Numbers, crop_boxes, crop_draws
 from trainer.config import DataConfig, TrainConfig
 from trainer.data.batches import Batch, calibration_length, epoch_length, prefetch
 from trainer.data.dataset import Chunks, Labels, Pixels, choose_statistics, split_off
@@ -159,7 +159,7 @@ class StreamedBatches:
     def _batches(self, purpose: str, epoch: int, parts: list[tuple[int, Labels]]) -> Iterator[Batch]:
         """Batches of the images that each part (step, indices) names."""
 
-        def items() -> Iterator[tuple[int, Tensor]]:
+        def items() -> Iterator[tuple[int, Numbers]]:
             for step, indices in parts:
                 draws = crop_draws(len(indices), self._generator(purpose, "crop", epoch, step))
                 yield from zip(indices[self._part].tolist(), draws[self._part], strict=True)
@@ -176,14 +176,14 @@ class StreamedBatches:
                 cropped=True,
             )
 
-    def _decode(self, item: tuple[int, Tensor]) -> Pixels:
+    def _decode(self, item: tuple[int, Numbers]) -> Pixels:
         index, draws = item
         image = self._records.open(index)
         box: Box | None = None
         if self._crop_scale is not None:
             width, height = image.size
-            size = torch.tensor([[height, width]], dtype=torch.float64)
-            left, top, right, bottom = crop_boxes(size, self._crop_scale, draws[None]).flatten().tolist()
+            size = np.array([[height, width]], np.float64)
+            left, top, right, bottom = crop_boxes(size, self._crop_scale, draws[np.newaxis])[0].tolist()
             box = (left, top, right, bottom)
         return self._dataset.decode(image, box)
 
