@@ -16,7 +16,7 @@ constexpr int round_up(int value, int multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-template <int kColumns, int kIn, int kOut, typename Clamp>
+template <int kColumns, int kIn, int kOut, typename Clamp, bool kDeep>
 inline void pointwise_block(const uint32_t* stream, int pixel, int16_t* scratch,
                             const int8_t* input, int8_t* output) {
   constexpr int kDepth = round_up(kIn, 4);
@@ -25,22 +25,24 @@ inline void pointwise_block(const uint32_t* stream, int pixel, int16_t* scratch,
   } else {
     for (int i = 0; i < kColumns; ++i) widen<kIn>(input + (pixel + i) * kIn, scratch + i * kDepth);
   }
-  pair_matmul<kColumns, kDepth, kDepth, kOut, Clamp>(stream, scratch, output + pixel * kOut);
+  pair_matmul<kColumns, kDepth, kDepth, kOut, Clamp, kDeep>(stream, scratch, output + pixel * kOut);
 }
 
 // A 1x1 convolution over kPixels pixels, or a matrix product with kPixels rows. The output may take
 // the place of the input: pixels are visited in the order in which none is overwritten before it is
 // read. scratch: min(kBlock, kPixels) * kIn elements, each pixel's rounded up to 4.
-template <int kPixels, int kIn, int kOut, typename Clamp>
+template <int kPixels, int kIn, int kOut, typename Clamp, bool kDeep>
 void pointwise(const uint32_t* stream, int16_t* scratch, const int8_t* input, int8_t* output) {
   constexpr int kRest = kPixels % kBlock;
   constexpr int kBlocks = kPixels / kBlock;
   const auto block = [&](int index) {
-    pointwise_block<kBlock, kIn, kOut, Clamp>(stream, index * kBlock, scratch, input, output);
+    pointwise_block<kBlock, kIn, kOut, Clamp, kDeep>(stream, index * kBlock, scratch, input,
+                                                     output);
   };
   const auto rest = [&] {
     if constexpr (kRest > 0) {
-      pointwise_block<kRest, kIn, kOut, Clamp>(stream, kPixels - kRest, scratch, input, output);
+      pointwise_block<kRest, kIn, kOut, Clamp, kDeep>(stream, kPixels - kRest, scratch, input,
+                                                      output);
     }
   };
   if constexpr (kOut > kIn) {
@@ -116,7 +118,7 @@ class Band {
 };
 
 // A convolution without dilation. scratch: Band::kElements elements.
-template <const Window& w, int kIn, int kOut, typename Clamp>
+template <const Window& w, int kIn, int kOut, typename Clamp, bool kDeep>
 void conv2d(const uint32_t* stream, int16_t input_zero_point, int16_t* scratch, const int8_t* input,
             int8_t* output) {
   using Rows = Band<w, kIn>;
@@ -127,13 +129,13 @@ void conv2d(const uint32_t* stream, int16_t input_zero_point, int16_t* scratch, 
     const int16_t* columns = band.elements();
     if constexpr (w.out.width >= kBlock) {
       for (int x = 0; x < w.out.width / kBlock; ++x) {
-        pair_matmul<kBlock, Rows::kDepth, Rows::kStep, kOut, Clamp>(stream, columns, output);
+        pair_matmul<kBlock, Rows::kDepth, Rows::kStep, kOut, Clamp, kDeep>(stream, columns, output);
         columns += kBlock * Rows::kStep;
         output += kBlock * kOut;
       }
     }
     if constexpr (kRest > 0) {
-      pair_matmul<kRest, Rows::kDepth, Rows::kStep, kOut, Clamp>(stream, columns, output);
+      pair_matmul<kRest, Rows::kDepth, Rows::kStep, kOut, Clamp, kDeep>(stream, columns, output);
       output += kRest * kOut;
     }
   }

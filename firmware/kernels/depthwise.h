@@ -1,8 +1,7 @@
 // DEPTHWISE_CONV_2D, one channel at a time.
 //
 // Each channel's rows are copied, as int16 with their padding, into a plane of their own, so that
-// neighbouring taps share a word. Outputs are computed in pairs. Weights and biases come doubled,
-// as `requantize_doubled` wants the accumulators.
+// neighbouring taps share a word.
 #pragma once
 
 #include <cstdint>
@@ -14,53 +13,45 @@
 
 namespace tinyboost::kernels {
 
-// The accumulators of two horizontally neighbouring outputs.
-struct OutputPair {
-  int32_t first;
-  int32_t second;
-};
-
-// A 3x3 kernel in six registers: of each row, taps 0 and 1, and taps 1 and 2.
+// A 3x3 kernel in six registers: of each row, taps 0 and 1, and taps 1 and 2. They and the bias
+// come doubled, as `requantize_doubled` wants the accumulators.
 template <int kStride, int kPitch>
 class Taps3x3 {
  public:
-  static constexpr int kWords = 6;
+  static constexpr int kTogether = 2;
+  static constexpr int kStreamWords = 6;
+  static constexpr int kPrepared = 0;
 
-  explicit Taps3x3(const uint32_t* words) {
+  static const uint32_t* prepared(const uint32_t* stream, uint32_t*) { return stream; }
+
+  Taps3x3(const uint32_t* words, int32_t) {
 #pragma GCC unroll 3
     for (int y = 0; y < 3; ++y) load_pair(words + 2 * y, taps01_[y], taps12_[y]);
   }
 
-  OutputPair pair(const int16_t* x, int32_t bias) const {
-    OutputPair sum{bias, bias};
+  int32_t doubled(int32_t sum) const { return sum; }
+
+  // Adds up the taps' products for one or two neighbouring outputs.
+  template <int kOutputs>
+  void multiply_add(const int16_t* x, int32_t* sum) const {
 #pragma GCC unroll 3
     for (int y = 0; y < 3; ++y, x += kPitch) {
       uint32_t x01, x23;
       load_pair(x, x01, x23);
-      sum.first = multiply_add_lanes(x01, taps01_[y], sum.first);
-      if constexpr (kStride == 1) {
-        sum.second = multiply_add_high_low(x01, taps01_[y], sum.second);
-        sum.first = multiply_add_low_high(x23, taps12_[y], sum.first);
-        sum.second = multiply_add_lanes(x23, taps12_[y], sum.second);
+      sum[0] = multiply_add_lanes(x01, taps01_[y], sum[0]);
+      if constexpr (kOutputs == 1) {
+        sum[0] = multiply_add_low_high(x23, taps12_[y], sum[0]);
+      } else if constexpr (kStride == 1) {
+        sum[1] = multiply_add_high_low(x01, taps01_[y], sum[1]);
+        sum[0] = multiply_add_low_high(x23, taps12_[y], sum[0]);
+        sum[1] = multiply_add_lanes(x23, taps12_[y], sum[1]);
       } else {
         const uint32_t x45 = load_word(x + 4);
-        sum.first = multiply_add_low_high(x23, taps12_[y], sum.first);
-        sum.second = multiply_add_lanes(x23, taps01_[y], sum.second);
-        sum.second = multiply_add_low_high(x45, taps12_[y], sum.second);
+        sum[0] = multiply_add_low_high(x23, taps12_[y], sum[0]);
+        sum[1] = multiply_add_lanes(x23, taps01_[y], sum[1]);
+        sum[1] = multiply_add_low_high(x45, taps12_[y], sum[1]);
       }
     }
-    return sum;
-  }
-
-  int32_t single(const int16_t* x, int32_t bias) const {
-#pragma GCC unroll 3
-    for (int y = 0; y < 3; ++y, x += kPitch) {
-      uint32_t x01, x23;
-      load_pair(x, x01, x23);
-      bias = multiply_add_lanes(x01, taps01_[y], bias);
-      bias = multiply_add_low_high(x23, taps12_[y], bias);
-    }
-    return bias;
   }
 
  private:
@@ -68,68 +59,97 @@ class Taps3x3 {
   uint32_t taps12_[3];
 };
 
-// Any other kernel; its words are read again for each pair of outputs. With stride 1 two words meet
-// each word of a row: the taps as the first output sees them, and as the second does, one to the
-// right. With even strides both see the same.
+// Any other kernel. Its taps are widened once for a channel and read again for each four outputs.
+// With stride 1 two words meet each word of a row: the taps as even outputs see them, and as odd
+// ones do, one to the right. With even strides all see the same. The stream holds int8 taps, four a
+// word, each row by itself: taps 0 and 1 are bytes 0 and 2.
 template <int kHeight, int kWidth, int kStride, int kPitch>
 class AnyTaps {
  public:
   static constexpr int kSpan = kStride == 1 ? kWidth / 2 + 1 : (kWidth + 1) / 2;
   static constexpr int kPhases = kStride == 1 ? 2 : 1;
-  static constexpr int kWords = kHeight * kSpan * kPhases;
+  static constexpr int kTogether = 4;
+  static constexpr int kStreamWords = kHeight * ((kSpan + 1) / 2);
+  static constexpr int kPrepared = kHeight * kSpan * kPhases;
 
-  explicit AnyTaps(const uint32_t* words) : words_(words) {}
-
-  OutputPair pair(const int16_t* x, int32_t bias) const {
-    OutputPair sum{bias, bias};
-    const uint32_t* taps = words_;
-    for (int y = 0; y < kHeight; ++y, x += kPitch) {
+  static const uint32_t* prepared(const uint32_t* stream, uint32_t* words) {
+    uint32_t* next = words;
+    for (int y = 0; y < kHeight; ++y) {
+      uint32_t before = 0;
 #pragma GCC unroll 4
-      for (int i = 0; i < kSpan; ++i, taps += kPhases) {
-        const uint32_t here = load_word(x + 2 * i);
-        const uint32_t there = kStride == 1 ? here : load_word(x + 2 * i + kStride);
-        sum.first = multiply_add_lanes(here, taps[0], sum.first);
-        sum.second = multiply_add_lanes(there, taps[kPhases - 1], sum.second);
+      for (int i = 0; i < kSpan; ++i, next += kPhases) {
+        const uint32_t bytes = stream[i / 2];
+        const uint32_t here = i % 2 == 0 ? widen_even(bytes) : widen_odd(bytes);
+        if constexpr (kPhases == 2) {
+          store_pair(next, here, here << 16 | before);
+          before = here >> 16;
+        } else {
+          *next = here;
+        }
       }
+      stream += (kSpan + 1) / 2;
     }
-    return sum;
+    return words;
   }
 
-  int32_t single(const int16_t* x, int32_t bias) const {
+  AnyTaps(const uint32_t* words, int32_t doubling) : words_(words), doubling_(doubling) {}
+
+  int32_t doubled(int32_t sum) const { return shift_left(sum, doubling_); }
+
+  // Adds up the taps' products for up to four neighbouring outputs.
+  template <int kOutputs>
+  void multiply_add(const int16_t* x, int32_t* sum) const {
+    // Words from the first output's data to the last one's.
+    constexpr int kReach = (kOutputs - 1) * kStride / 2;
     const uint32_t* taps = words_;
-    for (int y = 0; y < kHeight; ++y, x += kPitch) {
-      for (int i = 0; i < kSpan; ++i, taps += kPhases) {
-        bias = multiply_add_lanes(load_word(x + 2 * i), taps[0], bias);
+    for (int y = 0; y < kHeight; ++y, x += kPitch, taps += kSpan * kPhases) {
+      uint32_t data[kSpan + kReach + 1];
+      uint32_t tap[2 * kSpan];
+#pragma GCC unroll 8
+      for (int i = 0; i < kReach; i += 2) load_two<kSpan + kReach>(x, i, data);
+#pragma GCC unroll 8
+      for (int i = 0; i < kSpan; ++i) {
+        if ((i + kReach) % 2 == 0) load_two<kSpan + kReach>(x, i + kReach, data);
+        if (kPhases == 2) load_pair(taps + 2 * i, tap[2 * i], tap[2 * i + 1]);
+        if (kPhases == 1 && i % 2 == 0) load_two<kSpan>(taps, i, tap);
+#pragma GCC unroll 4
+        for (int j = 0; j < kOutputs; ++j) {
+          sum[j] =
+              multiply_add_lanes(data[i + j * kStride / 2], tap[i * kPhases + j % kPhases], sum[j]);
+        }
       }
     }
-    return bias;
   }
 
  private:
+  // Words i and i + 1, if there are kCount of them.
+  template <int kCount, typename Element>
+  static void load_two(const Element* from, int i, uint32_t* words) {
+    const Element* const address = from + i * static_cast<int>(4 / sizeof(Element));
+    if (i + 1 < kCount) {
+      load_pair(address, words[i], words[i + 1]);
+    } else {
+      words[i] = load_word(address);
+    }
+  }
+
   const uint32_t* words_;
+  int32_t doubling_;
 };
 
-// kRows: rows of outputs for which a plane holds the inputs. stream: for each output channel
-// doubled bias, multiplier, addend, shift and the words of its taps. scratch: kPlaneRows * kPitch
-// elements. With kMultiplier 1 the output may take the place of the input where no row is
-// overwritten before it is read.
+// kRows: rows of outputs for which a plane holds the inputs. stream: for each output channel its
+// bias, by how much accumulators are shifted to be doubled, FastScale and taps. scratch: the words
+// of prepared taps, then kPlaneRows * kPitch elements. With kMultiplier 1 the output may take the
+// place of the input where no row is overwritten before it is read.
 template <const Window& w, int kChannels, int kMultiplier, int kRows, typename Clamp>
 class Depthwise {
  public:
-  static void run(const uint32_t* stream, int16_t zero_point, int16_t* plane, const int8_t* input,
+  static void run(const uint32_t* stream, int16_t zero_point, int8_t* scratch, const int8_t* input,
                   int8_t* output) {
-    fill(plane, kPlaneRows * kPitch, zero_point);
-    for (int c = 0; c < kChannels; ++c, ++input) {
-      for (int y = 0; y < w.out.height; y += kRows) {
-        load(input, y, zero_point, plane);
-        const int rows = w.out.height - y < kRows ? w.out.height - y : kRows;
-        int8_t* corner = output + y * w.out.width * kOut;
-        for (int m = 0; m < kMultiplier; ++m) {
-          compute(stream + m * (kHeader + Taps::kWords), plane, rows, corner + m);
-        }
-      }
-      stream += kMultiplier * (kHeader + Taps::kWords);
-      output += kMultiplier;
+    for (int n = 0; n < w.batches; ++n) {
+      run_one(stream, zero_point, reinterpret_cast<uint32_t*>(scratch), input, output);
+      input += w.in.height * w.in.width * kChannels;
+      output += w.out.height * w.out.width * kOut;
     }
   }
 
@@ -141,7 +161,7 @@ class Depthwise {
   static constexpr int kPlaneRows = (kRows - 1) * w.stride.height + w.kernel.height;
   // Rows that the next kRows outputs read again; negative where rows are skipped.
   static constexpr int kKept = w.kernel.height - w.stride.height;
-  static constexpr int kHeader = 4;
+  static constexpr int kHeader = 2 + kScaleWords;
   // Columns of the plane that lie inside the data.
   static constexpr int kBegin = w.padding.width;
   static constexpr int kInside = kPitch - kBegin < w.in.width ? kPitch - kBegin : w.in.width;
@@ -149,6 +169,34 @@ class Depthwise {
   using Taps = std::conditional_t<w.kernel.height == 3 && w.kernel.width == 3 && kStride <= 2,
                                   Taps3x3<kStride, kPitch>,
                                   AnyTaps<w.kernel.height, w.kernel.width, kStride, kPitch>>;
+
+  static constexpr int kStreamWords = kHeader + Taps::kStreamWords;
+
+  static void run_one(const uint32_t* stream, int16_t zero_point, uint32_t* prepared,
+                      const int8_t* input, int8_t* output) {
+    int16_t* plane = reinterpret_cast<int16_t*>(prepared + kMultiplier * Taps::kPrepared);
+    fill(plane, kPlaneRows * kPitch, zero_point);
+    for (int c = 0; c < kChannels; ++c, ++input) {
+      const uint32_t* taps[kMultiplier];
+      for (int m = 0; m < kMultiplier; ++m) {
+        taps[m] =
+            Taps::prepared(stream + m * kStreamWords + kHeader, prepared + m * Taps::kPrepared);
+      }
+      for (int y = 0; y < w.out.height; y += kRows) {
+        load(input, y, zero_point, plane);
+        const int rows = w.out.height - y < kRows ? w.out.height - y : kRows;
+        int8_t* corner = output + y * w.out.width * kOut;
+        for (int m = 0; m < kMultiplier; ++m) {
+          compute(stream + m * kStreamWords, taps[m], plane, rows, corner + m);
+        }
+      }
+      stream += kMultiplier * kStreamWords;
+      output += kMultiplier;
+    }
+  }
+
+  // Outputs of a row that are computed kTogether at a time.
+  static constexpr int kWhole = w.out.width / Taps::kTogether * Taps::kTogether;
 
   static void fill(int16_t* elements, int count, int16_t value) {
     for (int i = 0; i < count; ++i) elements[i] = value;
@@ -177,24 +225,37 @@ class Depthwise {
   }
 
   // Computes `rows` rows of one channel.
-  static void compute(const uint32_t* stream, const int16_t* plane, int rows, int8_t* output) {
+  static void compute(const uint32_t* stream, const uint32_t* words, const int16_t* plane, int rows,
+                      int8_t* output) {
     const int32_t bias = static_cast<int32_t>(stream[0]);
-    const FastScale scale = fast_scale(stream + 1);
-    const Taps taps(stream + kHeader);
+    const FastScale scale = fast_scale<Clamp>(stream + 2);
+    const Taps taps(words, static_cast<int32_t>(stream[1]));
     for (int y = 0; y < rows; ++y, plane += w.stride.height * kPitch) {
       const int16_t* x = plane;
-      const int16_t* const end = x + w.out.width / 2 * 2 * kStride;
+      const int16_t* const end = x + kWhole * kStride;
       while (x != end) {
-        const OutputPair sum = taps.pair(x, bias);
-        output[0] = requantize_doubled<Clamp>(sum.first, scale);
-        output[kOut] = requantize_doubled<Clamp>(sum.second, scale);
-        output += 2 * kOut;
-        x += 2 * kStride;
+        store<Taps::kTogether>(taps, x, bias, scale, output);
+        output += Taps::kTogether * kOut;
+        x += Taps::kTogether * kStride;
       }
-      if constexpr (w.out.width % 2 == 1) {
-        *output = requantize_doubled<Clamp>(taps.single(x, bias), scale);
-        output += kOut;
+      if constexpr (w.out.width > kWhole) {
+        store<w.out.width - kWhole>(taps, x, bias, scale, output);
+        output += (w.out.width - kWhole) * kOut;
       }
+    }
+  }
+
+  // Computes kOutputs neighbouring outputs.
+  template <int kOutputs>
+  static void store(const Taps& taps, const int16_t* x, int32_t bias, const FastScale& scale,
+                    int8_t* output) {
+    int32_t sum[kOutputs];
+#pragma GCC unroll 4
+    for (int i = 0; i < kOutputs; ++i) sum[i] = bias;
+    taps.template multiply_add<kOutputs>(x, sum);
+#pragma GCC unroll 4
+    for (int i = 0; i < kOutputs; ++i) {
+      output[i * kOut] = requantize_doubled<Clamp>(taps.doubled(sum[i]), scale);
     }
   }
 };

@@ -147,24 +147,111 @@ def depthwise_conv_2d(builder: ModelBuilder, rng: Rng) -> int:
     )
 
 
+def _loud(rng: Rng, scales: list[float], ratio: float) -> list[float]:
+    """Scales of which half make accumulators be multiplied by 1/4 to 350, as training leaves them at times.
+
+    ratio: weight scale with which the accumulators would be the outputs.
+    """
+    loud = rng.random(len(scales)) < 0.5
+    loud[0] = True
+    return [
+        ratio * 2 ** rng.uniform(-2, 8.5) if channel else own
+        for own, channel in zip(scales, loud, strict=True)
+    ]
+
+
 def depthwise_conv_2d_with_loud_channels(builder: ModelBuilder, rng: Rng) -> int:
-    """Some channels' accumulators are multiplied by 1/4 to 350, as training leaves them now and then."""
     size, depth, stride = [_size(rng, 9), _size(rng, 9)], _size(rng, 8), int(rng.integers(1, 3))
+    kernel = (3, 3) if rng.random() < 0.5 else _pair(rng, 7)
     data, scale = _input(builder, rng, [1, *size, depth])
-    weights, bias, scales = _weights(rng, [1, 3, 3, depth], 3, True)
+    weights, bias, scales = _weights(rng, [1, *kernel, depth], 3, True)
     out = [-(-side // stride) for side in size]
     output_scale = scale * max(scales) * 400
     output = builder.tensor([1, *out, depth], "int8", output_scale, _zero_point(rng))
-    loud = rng.random(depth) < 0.5
-    loud[0] = True
-    scales = [
-        output_scale / scale * 2 ** rng.uniform(-2, 8.5) if channel else own
-        for own, channel in zip(scales, loud, strict=True)
-    ]
-    activation = str(rng.choice(["relu", "relu6", "none"], p=[0.5, 0.4, 0.1]))
-    strides = (stride, stride)
     return builder.depthwise_conv_2d(
-        data, weights, bias, weight_scale=scales, output=output, strides=strides, activation=activation
+        data,
+        weights,
+        bias,
+        weight_scale=_loud(rng, scales, output_scale / scale),
+        output=output,
+        strides=(stride, stride),
+        activation=_activation(rng),
+    )
+
+
+def depthwise_conv_2d_with_large_kernels(builder: ModelBuilder, rng: Rng) -> int:
+    """Kernels of up to 9x9 with a multiplier, dilation or two images."""
+    kernel, stride = _pair(rng, 9), int(rng.choice([1, 1, 2, 4]))
+    batches, depth, multiplier = (int(rng.choice([1, 1, 2])) for _ in range(3))
+    dilations = (1, 1) if stride > 1 else _pair(rng, 3)
+    size = [int(rng.integers(1, 15)), int(rng.integers(1, 15))]
+    data, scale = _input(builder, rng, [batches, *size, depth])
+    weights, bias, scales = _weights(rng, [1, *kernel, depth * multiplier], 3, True)
+    natural = scale * max(*scales, 0.002) * 5000 * math.sqrt(math.prod(kernel))
+    out = [-(-side // stride) for side in size]
+    return builder.depthwise_conv_2d(
+        data,
+        weights,
+        bias,
+        weight_scale=scales,
+        output=_output(builder, rng, [batches, *out, depth * multiplier], natural),
+        strides=(stride, stride),
+        dilations=dilations,
+        activation=_activation(rng),
+        multiplier=multiplier,
+    )
+
+
+def conv_2d_with_loud_channels(builder: ModelBuilder, rng: Rng) -> int:
+    kernel, size = int(rng.choice([1, 3])), [_size(rng, 6), _size(rng, 6)]
+    depth, channels = _size(rng, 20), _size(rng, 9)
+    data, scale = _input(builder, rng, [1, *size, depth])
+    weights, bias, scales = _weights(rng, [channels, kernel, kernel, depth], 0, True)
+    output_scale = scale * max(scales) * 400
+    output = builder.tensor([1, *size, channels], "int8", output_scale, _zero_point(rng))
+    return builder.conv_2d(
+        data,
+        weights,
+        bias,
+        weight_scale=_loud(rng, scales, output_scale / scale),
+        output=output,
+        activation=_activation(rng),
+    )
+
+
+def conv_2d_with_groups_or_dilation(builder: ModelBuilder, rng: Rng) -> int:
+    batches, groups, dilation = (int(rng.choice([1, 2, 3])) for _ in range(3))
+    depth, channels = _size(rng, 8) * groups, _size(rng, 8) * groups
+    kernel, size = _pair(rng, 4), [_size(rng, 9), _size(rng, 9)]
+    data, scale = _input(builder, rng, [batches, *size, depth])
+    weights, bias, scales = _weights(rng, [channels, *kernel, depth // groups], 0, True)
+    natural = scale * max(*scales, 0.002) * 5000 * math.sqrt(weights[0].size)
+    return builder.conv_2d(
+        data,
+        weights,
+        bias,
+        weight_scale=scales,
+        output=_output(builder, rng, [batches, *size, channels], natural),
+        dilations=(dilation, dilation),
+        activation=_activation(rng),
+    )
+
+
+def deep_sums(builder: ModelBuilder, rng: Rng) -> int:
+    """Sums of up to 1,600 products of large weights."""
+    pixels, channels, kernel = int(rng.choice([1, 2, 4])), _size(rng, 7), int(rng.choice([1, 3]))
+    depth = int(rng.integers(300, 1600)) // kernel**2
+    data, scale = _input(builder, rng, [1, 1, pixels, depth])
+    weights = rng.choice([-127, 126, 127], (channels, kernel, kernel, depth)).astype(np.int8)
+    bias = rng.integers(-(10**7), 10**7, channels).astype(np.int32)
+    natural = scale * 5000 * math.sqrt(depth) * float(rng.choice([0.01, 0.1]))
+    return builder.conv_2d(
+        data,
+        weights,
+        bias,
+        weight_scale=[0.01] * channels,
+        output=_output(builder, rng, [1, 1, pixels, channels], natural),
+        activation=_activation(rng),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -111,6 +111,17 @@ def convolution(case: Case) -> Convolution:
         output_range(output, options.activation),
         data.zero_point,
     )
+
+
+def undilated(conv: Convolution) -> Convolution:
+    """The same convolution without dilation: zeros stand between the taps."""
+    window = conv.window
+    if window.dilations == (1, 1):
+        return conv
+    height, width = ((k - 1) * d + 1 for k, d in zip(window.kernel, window.dilations, strict=True))
+    weights = np.zeros((conv.channels, height, width, conv.depth), dtype=np.int64)
+    weights[:, :: window.dilations[0], :: window.dilations[1]] = conv.weights
+    return replace(conv, weights=weights, window=replace(window, kernel=(height, width), dilations=(1, 1)))
 
 
 def _constant(tensor: Tensor) -> Integers:

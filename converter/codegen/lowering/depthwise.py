@@ -1,21 +1,23 @@
-"""Depthwise convolutions channel by channel: see firmware/kernels/depthwise.h."""
+"""Depthwise convolutions channel by channel: see firmware/kernels/depthwise.h.
+
+Dilated ones become plain ones whose kernels have zeros between the taps.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from converter.codegen.lowering.case import Array, LayerCode, Names
-from converter.codegen.lowering.convolution import Convolution, Integers, Strategy
-from converter.codegen.lowering.fast_scale import clamping, fast_convolution
+from converter.codegen.lowering.convolution import Convolution, Integers, Strategy, undilated
+from converter.codegen.lowering.fast_scale import fast_convolution
 
 # Bytes of int16 rows that are held at once; more rows than these cost memory and save little.
 _PLANE_BYTES = 1536
 
 
 def _fits(conv: Convolution) -> bool:
-    window, stride = conv.window, conv.window.strides[1]
-    plain_window = window.batches == 1 and window.dilations == (1, 1) and (stride == 1 or stride % 2 == 0)
-    return conv.depth == 1 and plain_window and fast_convolution(conv, prescale=True) is not None
+    stride = conv.window.strides[1]
+    return conv.depth == 1 and (stride == 1 or stride % 2 == 0) and fast_convolution(conv) is not None
 
 
 def _span(conv: Convolution) -> int:
@@ -38,14 +40,24 @@ def _rows(conv: Convolution) -> int:
     return -(-window.size_out[0] // loads)
 
 
+def _in_registers(conv: Convolution) -> bool:
+    return conv.window.kernel == (3, 3) and conv.window.strides[1] <= 2
+
+
 def _scratch(conv: Convolution) -> int:
+    conv = undilated(conv)
     window = conv.window
-    return 2 * ((_rows(conv) - 1) * window.strides[0] + window.kernel[0]) * _pitch(conv)
+    plane = 2 * ((_rows(conv) - 1) * window.strides[0] + window.kernel[0]) * _pitch(conv)
+    if _in_registers(conv):
+        return plane
+    phases = 2 if window.strides[1] == 1 else 1
+    return plane + 4 * conv.per_group * window.kernel[0] * _span(conv) * phases
 
 
 def _in_place(conv: Convolution) -> bool:
+    conv = undilated(conv)
     window, rows = conv.window, _rows(conv)
-    if conv.per_group != 1:
+    if conv.per_group != 1 or window.batches != 1:
         return False
     for written in range(rows, window.size_out[0], rows):
         read = (written - 1) * window.strides[0] - window.padding[0] + window.kernel[0]
@@ -54,39 +66,42 @@ def _in_place(conv: Convolution) -> bool:
     return True
 
 
-def _taps(conv: Convolution) -> Integers:
-    """The taps of each channel as pairs [channels, words, 2]."""
-    channels, height, width = conv.weights.shape[:3]
-    weights = conv.weights[..., 0]
-    if (height, width) == (3, 3) and conv.window.strides[1] <= 2:
-        return weights[:, :, [0, 1, 1, 2]].reshape(channels, -1, 2)
-    length = 2 * _span(conv)
-    first = np.pad(weights, ((0, 0), (0, 0), (0, length - width)))
-    if conv.window.strides[1] != 1:
-        return first.reshape(channels, -1, 2)
-    second = np.pad(weights, ((0, 0), (0, 0), (1, length - width - 1)))
-    phases = np.stack([first.reshape(channels, height, -1, 2), second.reshape(channels, height, -1, 2)], 3)
-    taps: Integers = phases.reshape(channels, -1, 2)
-    return taps
+def _register_taps(conv: Convolution) -> Integers:
+    """The doubled taps of each channel for `Taps3x3`: uint32 [channels, 6]."""
+    pairs = 2 * conv.weights[:, :, [0, 1, 1, 2], 0].reshape(conv.channels, -1, 2) & 0xFFFF
+    words: Integers = pairs[..., 0] | (pairs[..., 1] << 16)
+    return words
+
+
+def _packed_taps(conv: Convolution) -> Integers:
+    """The taps of each channel for `AnyTaps`: uint32 [channels, words]."""
+    length = -(-_span(conv) // 2) * 4
+    rows = np.pad(conv.weights[..., 0], ((0, 0), (0, 0), (0, length - conv.window.kernel[1]))) & 0xFF
+    taps = rows.reshape(conv.channels, -1, 4)
+    words: Integers = taps[..., 0] | taps[..., 2] << 8 | taps[..., 1] << 16 | taps[..., 3] << 24
+    return words
 
 
 def _emit(conv: Convolution, names: Names) -> LayerCode:
-    fast = fast_convolution(conv, prescale=True)
+    conv = undilated(conv)
+    fast = fast_convolution(conv)
     assert fast is not None
-    taps = 2 * _taps(fast.conv) & 0xFFFF
-    doubled_bias = 2 * fast.conv.folded_bias[:, None]
-    header = np.concatenate([doubled_bias, np.array(fast.scales, dtype=np.int64)], axis=1)
-    stream = np.concatenate([header, taps[..., 0] | (taps[..., 1] << 16)], axis=1).reshape(-1) & 0xFFFFFFFF
+    left = np.array([scale.left for scale in fast.scales])
+    shifted = fast.with_shifted_weights()
+    if _in_registers(conv):
+        bias, doubling, taps = 2 * shifted.conv.folded_bias, 0 * left, _register_taps(shifted.conv)
+    else:
+        bias, doubling, taps = fast.conv.folded_bias, 1 + left, _packed_taps(fast.conv)
+    scales = np.array([scale.words for scale in shifted.scales])
+    stream = np.concatenate([bias[:, None], doubling[:, None], scales, taps], axis=1).reshape(-1) & 0xFFFFFFFF
     array = Array("Stream", "uint32_t", [f"0x{word:X}u" for word in stream], 4 * len(stream))
     declaration = f"constexpr kernels::Window {names.prefix}Window = {conv.window.cpp()};"
     kernel = (
         f"kernels::Depthwise<{names.prefix}Window, {conv.channels_in}, {conv.per_group}, {_rows(conv)}, "
-        f"{clamping(conv.bounds)}>"
+        f"{shifted.clamping}>"
     )
-    call = (
-        f"{kernel}::run({names.prefix}Stream, {conv.zero_point}, "
-        f"reinterpret_cast<int16_t*>({names.scratch}), {names.inputs[0]}, {names.output});"
-    )
+    pointers = f"{names.scratch}, {names.inputs[0]}, {names.output}"
+    call = f"{kernel}::run({names.prefix}Stream, {conv.zero_point}, {pointers});"
     return LayerCode(("kernels/depthwise.h",), (call,), (array,), (declaration,))
 
 

@@ -5,21 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
+
 from converter.codegen.arithmetic import INT8_MAX, INT8_MIN, Range, Scale
 from converter.codegen.intervals import requantized_bounds
 from converter.codegen.lowering.convolution import Convolution
 
 _MAX_ACCUMULATOR = 1 << 30
-_MAX_SHIFT = 22
-_MAX_PRESCALE = 7  # Doubled weights are then still int16.
+_MAX_RIGHT = 22
+_MAX_LEFT = 7  # Doubled weights shifted so far are still int16.
 
 
 class FastScale(NamedTuple):
-    """Multiplier, addend and right shift of `kernels::FastScale`."""
+    """Multiplier, addend, right and left shift of `kernels::FastScale`."""
 
     multiplier: int
     addend: int
-    shift: int
+    right: int
+    left: int = 0
+
+    @property
+    def words(self) -> tuple[int, int, int]:
+        """The words of a stream that hold it."""
+        return self.multiplier, self.addend, self.right | self.left << 8
 
 
 @dataclass(frozen=True)
@@ -32,13 +40,22 @@ class FastConvolution:
     conv: Convolution
     scales: tuple[FastScale, ...]
 
+    @property
+    def clamping(self) -> str:
+        """The `kernels::Clamping` type of its outputs."""
+        unrounded = any(scale.right == 0 for scale in self.scales) and not _is_relu(self.conv.bounds)
+        return clamping(self.conv.bounds, mixed=unrounded or any(scale.left for scale in self.scales))
 
-def fast_convolution(conv: Convolution, *, prescale: bool = False) -> FastConvolution | None:
-    """The convolution with fast scales, or None where the proof in requantize.h fails for a channel.
+    def with_shifted_weights(self) -> FastConvolution:
+        """The same without left shifts: weights and biases carry them."""
+        left = np.array([scale.left for scale in self.scales])
+        weights, bias = self.conv.weights << left[:, None, None, None], self.conv.bias << left
+        scales = tuple(scale._replace(left=0) for scale in self.scales)
+        return FastConvolution(replace(self.conv, weights=weights, bias=bias), scales)
 
-    With `prescale`, weights and bias of a channel may be multiplied by up to 2^7: TFLite shifts the
-    accumulators of a channel whose scale is 1 or more to the left, which their weights can do as well.
-    """
+
+def fast_convolution(conv: Convolution) -> FastConvolution | None:
+    """The convolution with fast scales, or None where the proof in requantize.h fails for a channel."""
     low, high = conv.extremes
     weights, bias = conv.weights.copy(), conv.bias.copy()
     scales = []
@@ -50,11 +67,8 @@ def fast_convolution(conv: Convolution, *, prescale: bool = False) -> FastConvol
             scales.append(FastScale(0, 2 * first + 1, 1))
             continue
         largest = max(-least, most)
-        fast = fast_scale(scale, largest, conv.bounds.zero_point)
-        if fast is None and prescale:
-            fast = _unshifted(scale, largest, conv.bounds)
-            weights[channel] <<= max(scale.shift, 0)
-            bias[channel] <<= max(scale.shift, 0)
+        zero_point = conv.bounds.zero_point
+        fast = fast_scale(scale, largest, zero_point) or _unrounded(scale, largest, zero_point)
         if fast is None:
             return None
         scales.append(fast)
@@ -63,21 +77,25 @@ def fast_convolution(conv: Convolution, *, prescale: bool = False) -> FastConvol
 
 def fast_scale(scale: Scale, largest: int, zero_point: int) -> FastScale | None:
     """The fast form of `scale` for accumulators of at most `largest`, or None where the proof fails."""
-    shift = -scale.shift
-    if largest >= _MAX_ACCUMULATOR or not 1 <= shift <= _MAX_SHIFT:
+    right = -scale.shift
+    if largest >= _MAX_ACCUMULATOR or not 1 <= right <= _MAX_RIGHT:
         return None
-    return FastScale(scale.multiplier, (1 << (shift - 1)) + (zero_point << shift), shift)
+    return FastScale(scale.multiplier, (1 << (right - 1)) + (zero_point << right), right)
 
 
-def _unshifted(scale: Scale, largest: int, bounds: Range) -> FastScale | None:
-    """The fast form of a scale of at least 1/2, whose accumulators carry its shift to the left already."""
-    if not 0 <= scale.shift <= _MAX_PRESCALE or largest << scale.shift >= _MAX_ACCUMULATOR:
+def _unrounded(scale: Scale, largest: int, zero_point: int) -> FastScale | None:
+    """The fast form of a scale of at least 1/2, which TFLite rounds once and may shift to the left before."""
+    if not 0 <= scale.shift <= _MAX_LEFT or largest << scale.shift >= _MAX_ACCUMULATOR:
         return None
-    return FastScale(scale.multiplier, bounds.zero_point, 0) if bounds.low == bounds.zero_point else None
+    return FastScale(scale.multiplier, zero_point, 0, scale.shift)
 
 
-def clamping(bounds: Range) -> str:
+def _is_relu(bounds: Range) -> bool:
+    return bounds.low == bounds.zero_point
+
+
+def clamping(bounds: Range, *, mixed: bool = False) -> str:
     """The `kernels::Clamping` type of outputs."""
-    relu = "true" if bounds.low == bounds.zero_point else "false"
-    saturate = "true" if (bounds.low, bounds.high) == (INT8_MIN, INT8_MAX) else "false"
-    return f"kernels::Clamping<{relu}, {saturate}, {bounds.low}, {bounds.high}>"
+    saturate = (bounds.low, bounds.high) == (INT8_MIN, INT8_MAX)
+    flags = (str(flag).lower() for flag in (_is_relu(bounds), saturate, mixed))
+    return f"kernels::Clamping<{', '.join(flags)}, {bounds.low}, {bounds.high}>"

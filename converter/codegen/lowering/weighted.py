@@ -13,12 +13,13 @@ from converter.codegen.lowering.case import (
 )
 from converter.codegen.lowering.convolution import Convolution, Strategy, convolution
 from converter.codegen.lowering.depthwise import DEPTHWISE
+from converter.codegen.lowering.gather import GATHER
 from converter.codegen.lowering.pairs import PAIRS
 from converter.codegen.lowering.plain import PLAIN
 from converter.graph import DepthwiseConv2DOptions
 
 # In order of preference.
-_STRATEGIES = (PAIRS, DEPTHWISE, PLAIN)
+_STRATEGIES = (PAIRS, DEPTHWISE, GATHER, PLAIN)
 
 
 def _check(case: Case) -> None:
