@@ -252,13 +252,14 @@ class NetBoosterConfig(ExpansionConfig):
 
     `start` "giant" takes the giant that an earlier training left in `train.initial`, for another dataset as
     well; `giant_epochs` None are then 0. `decay_share` gives `decay_epochs` as a share of all epochs (None:
-    0.2 from a giant on, section 4.1).
+    0.2 from a giant on, section 4.1). Method netbooster_netaug widens networks in `netaug_phase`.
     """
 
     start: Literal["tiny", "giant"] = "tiny"
     giant_epochs: Annotated[int, Field(ge=0)] | None = None
     decay_epochs: Annotated[int, Field(ge=0)] | None = None
     decay_share: Annotated[float, Field(ge=0, lt=1)] | None = None
+    netaug_phase: Literal["giant", "finetuning"] = "finetuning"
     plt_learning_rate: PositiveFloat | None = None
 
     @model_validator(mode="after")
