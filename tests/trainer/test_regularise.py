@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -169,6 +170,13 @@ def test_nothing_wanted_is_nothing_changed():
     wanted = context(dropout=0.0, dropblock=0.0)
     method = METHODS.get("plain")(wanted)
     assert regularise(method, wanted) is method
+
+
+def test_networks_that_are_compiled_drop_nothing():
+    settings = context()
+    compiled = replace(settings, train=settings.train.model_copy(update={"compile": True}))
+    with pytest.raises(ConfigError, match="train.compile takes networks that drop nothing"):
+        regularise(METHODS.get("plain")(compiled), compiled)
 
 
 @pytest.mark.parametrize("name", ["plain", "netaug", "netbooster"])

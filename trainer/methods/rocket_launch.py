@@ -40,18 +40,15 @@ class Rocket(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Float images [N, C, H, W] to the light network's logits and the booster's, [N, classes] each."""
-        features: list[Tensor] = []
-
-        def take(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            features.append(output)
-
-        last_shared = self.light.blocks[self.shared - 1] if self.shared else self.light.stem
-        hook = last_shared.register_forward_hook(take)
-        try:
-            logits = self.light(images)
-        finally:
-            hook.remove()
-        return logits, self.booster(features[0])
+        x = self.light.stem(images)
+        for block in self.light.blocks[: self.shared]:
+            x = block(x)
+        boosted = x
+        for block in self.light.blocks[self.shared :]:
+            x = block(x)
+        for block in self.booster.blocks:
+            boosted = block(boosted)
+        return self.light.classify(x), self.booster.classify(boosted)
 
 
 class RocketLaunch:

@@ -127,6 +127,10 @@ class InvertedResidualNetwork(nn.Module):
         x = self.stem(x)
         for block in self.blocks:
             x = block(x)
+        return self.classify(x)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """What the last block gives, float [N, channels, H, W], to logits [N, classes]."""
         if self.last is not None:
             x = self.last(x)
         if self.head is None:

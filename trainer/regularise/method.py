@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from common.errors import ConfigError
 from trainer.methods.base import Method, MethodContext, StepResult
 from trainer.objectives import BatchLoss
 from trainer.optim import Restart
@@ -21,10 +22,16 @@ from trainer.seeds import derive_seed
 def regularise(method: Method, context: MethodContext) -> Method:
     """Let `method` drop what the configuration wants; the method itself where that is nothing.
 
-    Raises ConfigError where its network has no place for it.
+    Raises ConfigError where its network has no place for it, or is to be compiled.
     """
     config = context.train.regularisation
-    return Regularised(method, context) if config.dropout or config.dropblock else method
+    if not config.dropout and not config.dropblock:
+        return method
+    if context.train.compile:
+        raise ConfigError(
+            "train.compile takes networks that drop nothing: set it to false, or leave out train.regularisation"
+        )
+    return Regularised(method, context)
 
 
 class Regularised:
