@@ -48,7 +48,7 @@ class Records:
         path, size, offset = self.files[self.places[index]], int(self.sizes[index]), int(self.offsets[index])
         name = str(path)
         try:
-            with path.open("rb", buffering=0) as file:
+            with path.open("rb") as file:
                 if size < 0:
                     data = file.read()
                 else:
