@@ -175,7 +175,7 @@ def test_nothing_wanted_is_nothing_changed():
 def test_networks_that_are_compiled_drop_nothing():
     settings = context()
     compiled = replace(settings, train=settings.train.model_copy(update={"compile": True}))
-    with pytest.raises(ConfigError, match="train.compile takes networks that drop nothing"):
+    with pytest.raises(ConfigError, match=r"train\.compile takes networks that drop nothing"):
         regularise(METHODS.get("plain")(compiled), compiled)
 
 

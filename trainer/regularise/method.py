@@ -29,7 +29,8 @@ def regularise(method: Method, context: MethodContext) -> Method:
         return method
     if context.train.compile:
         raise ConfigError(
-            "train.compile takes networks that drop nothing: set it to false, or leave out train.regularisation"
+            "train.compile takes networks that drop nothing: set it to false, or "
+            "leave out train.regularisation"
         )
     return Regularised(method, context)
 
