@@ -29,6 +29,14 @@ _LOCK_SECONDS = 5.0
 class _Training:
     entry: Entry
     process: subprocess.Popen[bytes]
+    started: float
+    seconds_before: float
+
+    @property
+    def overhead(self) -> float:
+        """Seconds since its start in which it did no epochs."""
+        trained = self.entry.history.total_seconds - self.seconds_before
+        return max(0.0, time.monotonic() - self.started - trained)
 
 
 def default_jobs(configs: Iterable[RunConfig], cores: int | None = None) -> int:
@@ -60,7 +68,7 @@ def train_all(ledger: Ledger, jobs: int, progress: Progress) -> None:
                 time.sleep(_POLL_SECONDS)
                 for training in [one for one in running if one.process.poll() is not None]:
                     running.remove(training)
-                    ledger.finish(training.entry, _failure(training))
+                    ledger.finish(training.entry, training.overhead, _failure(training))
                     progress.ended(training.entry)
                     ledger.refresh()
                 if time.monotonic() - refreshed > _REFRESH_SECONDS:
@@ -83,7 +91,7 @@ def _start(entry: Entry, lock: int) -> _Training:
             start_new_session=True,
             pass_fds=(lock,),
         )
-    return _Training(entry, process)
+    return _Training(entry, process, time.monotonic(), entry.history.total_seconds)
 
 
 def _failure(training: _Training) -> str | None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from common import files
 from common.errors import ConfigError
 from tools.config import RunConfig, load_config, resolve, to_toml
-from tools.runs import RunFolder
+from tools.runs import RunFolder, StageRecord
 
 LOG = "train.log"
 _NEEDS = "needs.json"
@@ -52,7 +52,7 @@ class TrainingFolder:
 
         The manifest decides: what it recorded of the configuration, and the digests of the files.
         """
-        record = self.run.manifest().stages.get("train")
+        record = self._record()
         if record is None or self._recorded_needs() != needs:
             return None
         try:
@@ -61,8 +61,16 @@ class TrainingFolder:
                 files.sha256(self.run.path / name) == digest
                 for name, digest in (record.outputs | record.inputs).items()
             )
-            return Result.model_validate(record.result) if unchanged else None
-        except (ConfigError, OSError, ValidationError):
+        except (ConfigError, OSError):
+            return None
+        return self.last_result() if unchanged else None
+
+    def last_result(self) -> Result | None:
+        """The result of the training that ended well last."""
+        record = self._record()
+        try:
+            return Result.model_validate(record.result) if record else None
+        except ValidationError:
             return None
 
     def prepare(self, config: RunConfig, needs: Digests) -> None:
@@ -90,6 +98,9 @@ class TrainingFolder:
         except OSError:
             return ""
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    def _record(self) -> StageRecord | None:
+        return self.run.manifest().stages.get("train")
 
     def _recorded_needs(self) -> Digests:
         try:

@@ -13,7 +13,7 @@ from common.errors import ConfigError
 
 @dataclass(frozen=True)
 class History:
-    """A value for each epoch; `seconds` are cumulated, `test` is NaN where the network was not evaluated."""
+    """A value for each epoch; `seconds` are cumulated, accuracies are NaN where there are none."""
 
     epochs: tuple[int, ...] = ()
     test: tuple[float, ...] = ()
@@ -24,6 +24,11 @@ class History:
     def done(self) -> int:
         """How many epochs lie behind."""
         return len(self.epochs)
+
+    @property
+    def total_seconds(self) -> float:
+        """Seconds of all epochs."""
+        return self.seconds[-1] if self.seconds else 0.0
 
 
 def read_history(path: Path) -> History:

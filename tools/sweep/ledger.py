@@ -80,6 +80,7 @@ class Ledger:
             for run, config in plan.expected.items()
         }
         self.choices: dict[Group, Choice] = {}
+        self._overheads: list[float] = []
         self.refresh()
 
     def refresh(self) -> None:
@@ -96,11 +97,20 @@ class Ledger:
         """The chosen points."""
         return {group: choice.point for group, choice in self.choices.items()}
 
-    def finish(self, entry: Entry, failure: str | None = None) -> None:
-        """Record how a training has ended: by its folder, or with a failure."""
-        entry.result = None if failure else entry.folder.result(entry.config, entry.needs)
+    def finish(self, entry: Entry, overhead: float, failure: str | None = None) -> None:
+        """Record how a training has ended: by its folder, or with a failure.
+
+        `overhead` is how many seconds its process took beside the epochs.
+        """
+        self._overheads.append(overhead)
+        entry.result = None if failure else entry.folder.last_result()
         entry.state = "finished" if entry.result else "failed"
         entry.message = "" if entry.result else failure or "ended without a result"
+
+    def seconds_left(self, jobs: int) -> float | None:
+        """Estimated seconds until all runs have ended, `jobs` at once; None while nothing is known."""
+        overhead = summarise(self._overheads).mean if self._overheads else 0.0
+        return seconds_left(self.entries.values(), jobs, overhead)
 
     def _waits_for(self, entry: Entry) -> list[Run]:
         return self.plan.waits_for(entry.run)
@@ -159,11 +169,13 @@ class Ledger:
         return True
 
 
-def seconds_left(entries: Iterable[Entry], jobs: int) -> float | None:
+def seconds_left(entries: Iterable[Entry], jobs: int, overhead: float = 0.0) -> float | None:
     """Estimated seconds until all runs have ended, None while nothing is known.
 
     Each arm's seconds of an epoch are those it took so far; an arm that has not begun is taken for the mean.
+    To a run that has not been started comes `overhead`.
     """
+    starts = 0
     seconds: dict[str, float] = {}
     epochs: dict[str, int] = {}
     left: dict[str, int] = {}
@@ -175,6 +187,7 @@ def seconds_left(entries: Iterable[Entry], jobs: int) -> float | None:
             seconds[arm] = seconds.get(arm, 0) + history.seconds[-1]
             epochs[arm] = epochs.get(arm, 0) + history.done
         if not entry.ended:
+            starts += entry.state != "running"
             rest = entry.config.train.epochs - history.done
             left[arm] = left.get(arm, 0) + rest
             longest[arm] = max(longest.get(arm, 0), rest)
@@ -182,7 +195,7 @@ def seconds_left(entries: Iterable[Entry], jobs: int) -> float | None:
         return None
     mean = sum(seconds.values()) / sum(epochs.values())
     rate = {arm: seconds[arm] / epochs[arm] if arm in epochs else mean for arm in left}
-    work = math.fsum(rate[arm] * rest for arm, rest in left.items())
+    work = math.fsum(rate[arm] * rest for arm, rest in left.items()) + overhead * starts
     return max([work / jobs, *(rate[arm] * rest for arm, rest in longest.items())])
 
 

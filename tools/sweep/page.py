@@ -18,4 +18,5 @@ def render_sweep(report: SweepReport) -> str:
         report=report,
         wording=wording,
         curves=figures.curves(report.shown) if report.shown else None,
+        tuning=figures.tuning(report.trials),
     )

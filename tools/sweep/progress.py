@@ -9,7 +9,7 @@ from rich import progress
 from rich.console import Console
 
 from tools.report import formats
-from tools.sweep.ledger import Entry, Ledger, seconds_left
+from tools.sweep.ledger import Entry, Ledger
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class LogLines:
     def ended(self, entry: Entry) -> None:
         """Log what came out."""
         ended = sum(other.ended for other in self._ledger.entries.values())
-        left = seconds_left(self._ledger.entries.values(), self._jobs)
+        left = self._ledger.seconds_left(self._jobs)
         rest = "" if not left else f"; ETA {formats.seconds(left)}"
         _log.log(
             logging.INFO if entry.state == "finished" else logging.ERROR,
@@ -123,7 +123,7 @@ class Bars:
                 self._progress.update(
                     self._tasks[entry.name], total=whole, completed=history.done, figures=tested
                 )
-        left = seconds_left(entries, self._jobs)
+        left = self._ledger.seconds_left(self._jobs)
         self._progress.update(
             self._total,
             description=f"{sum(entry.ended for entry in entries)} of {len(entries)} runs",

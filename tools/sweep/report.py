@@ -48,6 +48,7 @@ class Row:
     macs: int
     test_curve: Curve
     train_curve: Curve
+    metric: str
     best: bool
 
     @property
@@ -162,6 +163,7 @@ def _row(
         seconds=summarise([result.seconds for result in results]).mean,
         parameters=results[0].parameters,
         macs=results[0].macs,
+        metric=results[0].metric,
         test_curve=_curve(histories, lambda history: history.test),
         train_curve=_curve(histories, lambda history: history.train),
         best=best,
@@ -232,11 +234,14 @@ def _training(entry: Entry) -> Training:
 
 
 def _warnings(ledger: Ledger) -> list[str]:
-    found = []
+    at_edge: dict[str, list[str]] = {}
     for (arm, _), choice in ledger.choices.items():
         for key in choice.edges:
-            value = choice.point.values[key]
-            found.append(f"{arm}: the best {key}, {value}, is the outermost of its grid: widen the grid")
+            at_edge.setdefault(key, []).append(f"{arm} ({choice.point.values[key]})")
+    found = [
+        f"the best {key} is the outermost of the grid for {', '.join(arms)}: widen the grid"
+        for key, arms in at_edge.items()
+    ]
     if any(not choice.held_out for choice in ledger.choices.values()):
         found.append(
             "values were chosen by the accuracy on the test images, which flatters: give [tune] "

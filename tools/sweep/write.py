@@ -66,6 +66,7 @@ def _row(row: Row) -> dict[str, Any]:
         "train_accuracy": _summary(row.train_accuracy),
         "difference": asdict(row.difference) if row.difference else None,
         "epochs": row.epochs,
+        "metric": row.metric,
         "seconds": row.seconds,
         "parameters": row.parameters,
         "macs": row.macs,
