@@ -9,12 +9,14 @@ from tiny_configs import DATA, MODEL, NETAUG, TRAIN, network, randomise
 from torch.nn import functional
 
 import trainer
+from common.errors import ConfigError
 from trainer.checkpoint import load_network
 from trainer.config import ModelConfig, NetBoosterConfig
 from trainer.methods import METHODS, MethodContext
-from trainer.methods.netbooster import contract, set_slope
+from trainer.methods.elastic import slice_into
+from trainer.methods.netbooster import ExpandedLayer, contract, expand, set_slope
 from trainer.methods.netbooster_netaug import NetBoosterNetAug
-from trainer.models import build_network
+from trainer.models import InvertedResidualNetwork, build_network
 from trainer.optim import make_optimizer
 from trainer.seeds import derive_seed
 
@@ -26,6 +28,9 @@ SHORT = TRAIN.model_copy(
         "netaug": NETAUG,
         "netbooster": NetBoosterConfig(giant_epochs=2, decay_epochs=1, ratio=3),
     }
+)
+WIDENED = SHORT.model_copy(
+    update={"netbooster": SHORT.netbooster.model_copy(update={"netaug_phase": "giant"})}
 )
 STEPS = 8  # of an epoch: 512 images in batches of 64
 IMAGES = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -82,6 +87,97 @@ def test_trained_channels_are_not_sorted_away():
     assert all(torch.equal(tensor, kept[name]) for name, tensor in tiny.items())
 
 
+def test_a_widened_giant_computes_what_a_giant_of_its_slice_does():
+    """The reference: each member's table as a plain network, expanded, with the first channels' weights."""
+    method = make(WIDENED)
+    wide = method.network["augmented"].double()
+    randomise(wide)
+    images = IMAGES.double()
+    family = method._augmented.family
+    seen = set()
+    for seed in range(12):
+        table = family.draw(NETAUG.width, NETAUG.expand, seed) if seed else family.tiny
+        seen.add(table)
+        giant = expand(InvertedResidualNetwork(table), WIDENED.netbooster).double()
+        inner = [m for m in giant.modules() if isinstance(m, ExpandedLayer)]
+        assert [block[0].out_channels for block in inner] == [3 * block[0].in_channels for block in inner]
+        slice_into(giant, wide)
+        family.activate(table)
+        for training in (True, False):
+            wide.train(training)
+            torch.testing.assert_close(wide(images), giant.train(training)(images), rtol=1e-9, atol=1e-9)
+    assert len(seen) > 10
+
+
+def test_sorting_keeps_the_function_of_the_widened_giant():
+    method = make(WIDENED)
+    wide = method.network["augmented"].double().eval()
+    randomise(wide)
+    optimizer = make_optimizer(method.network, WIDENED)
+    family = method._augmented.family
+    family.activate(family.network.table)
+    before = wide(IMAGES.double())
+    weights = {name: tensor.clone() for name, tensor in wide.state_dict().items()}
+    method.start_epoch(0, optimizer)
+    torch.testing.assert_close(wide(IMAGES.double()), before, rtol=1e-9, atol=1e-9)
+    assert any(not torch.equal(tensor, weights[name]) for name, tensor in wide.state_dict().items())
+
+
+def test_the_giant_alone_is_linearized_after_it_was_widened():
+    method = make(WIDENED)
+    optimizer = make_optimizer(method.network, WIDENED)
+    for epoch, trained in ((0, "augmented"), (2, "giant"), (3, "giant")):
+        method.start_epoch(epoch, optimizer)
+        if epoch == 2:
+            sliced = method._augmented.family.tiny_network().state_dict()
+            kept = method.network["giant"].state_dict()
+            assert all(torch.equal(tensor, kept[name]) for name, tensor in sliced.items())
+        method.network.train()
+        method.network.zero_grad()
+        method.backward(IMAGES, loss, epoch, epoch * STEPS)
+        assert {
+            name.partition(".")[0] for name, p in method.network.named_parameters() if p.grad is not None
+        } == {trained}
+
+
+def test_only_giants_of_inverted_residual_blocks_are_widened():
+    with pytest.raises(ConfigError, match=r"model 'ds_cnn' is none: use \"finetuning\""):
+        make(WIDENED, ModelConfig(name="ds_cnn"))
+
+
+@pytest.fixture(scope="module")
+def widened(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("widened")
+    return folder, trainer.train(DATA, MODEL, WIDENED, folder)
+
+
+@pytest.mark.parametrize("stop", [STEPS + 3, 2 * STEPS + 3], ids=["giant", "decay"])
+def test_a_training_with_a_widened_giant_resumes_to_the_same_weights(widened, tmp_path, monkeypatch, stop):
+    (whole, result), parts = widened, tmp_path
+    interrupted(parts, monkeypatch, stop, WIDENED)
+    resumed = trainer.train(DATA, MODEL, WIDENED, parts, resume=True)
+    for name in ("model.safetensors", "giant.safetensors"):
+        assert (parts / name).read_bytes() == (whole / name).read_bytes()
+    assert resumed.accuracy == result.accuracy
+    saved, _ = load_network(whole)
+    assert list(saved.state_dict()) == list(network().state_dict())
+    assert trainer.train(DATA, MODEL, WIDENED, parts, resume=True).accuracy == result.accuracy
+
+
+def interrupted(folder, monkeypatch, stop, train=SHORT) -> None:
+    """Train until step `stop`."""
+
+    def interrupt(seed, purpose, *indices):
+        if (purpose, *indices[:1]) == ("step", stop):
+            raise KeyboardInterrupt
+        return derive_seed(seed, purpose, *indices)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trainer.loop.derive_seed", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train(DATA, MODEL, train, folder)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("both")
@@ -100,16 +196,7 @@ def test_the_saved_network_has_the_plain_architecture(trained):
 @pytest.mark.parametrize("stop", [2 * STEPS + 3, 3 * STEPS + 3], ids=["decay", "finetuning"])
 def test_a_stopped_training_resumes_to_the_same_weights(trained, tmp_path, monkeypatch, stop):
     whole, result = trained
-
-    def interrupt(seed, purpose, *indices):
-        if (purpose, *indices[:1]) == ("step", stop):
-            raise KeyboardInterrupt
-        return derive_seed(seed, purpose, *indices)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("trainer.loop.derive_seed", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            trainer.train(DATA, MODEL, SHORT, tmp_path)
+    interrupted(tmp_path, monkeypatch, stop)
     trainer.train(DATA, MODEL, SHORT, tmp_path, resume=True)
     name = "resume.safetensors"
     states = [load_file(folder / name) for folder in (whole, tmp_path)]

@@ -39,6 +39,15 @@ class ElasticConv2d(nn.Conv2d):
         return functional.conv2d(input, weight, bias, self.stride, self.padding, self.dilation, groups)
 
 
+class ProportionalConv2d(ElasticConv2d):
+    """Convolution whose active outputs are to its active inputs as all are to all."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
+        """Float [N, channels, H, W] to [N, channels * out_channels / in_channels, H', W']."""
+        self.active_out = input.shape[1] * self.out_channels // self.in_channels
+        return super().forward(input)
+
+
 class ElasticBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm by the first entries of its parameters and statistics, as many as the input has channels."""
 
@@ -130,9 +139,15 @@ def activate(network: InvertedResidualNetwork, table: NetworkTable) -> None:
         _set_width(network.head, table.head_channels)
 
 
-def _set_width(conv: nn.Conv2d, channels: int) -> None:
-    assert isinstance(conv, ElasticConv2d)
-    conv.active_out = channels
+def _set_width(conv: nn.Module, channels: int) -> None:
+    last = _last(conv)
+    assert isinstance(last, ElasticConv2d)
+    last.active_out = channels
+
+
+def _last(conv: nn.Module) -> nn.Module:
+    """The layer that gives the output, where a block stands in place of a convolution."""
+    return conv[-1] if isinstance(conv, nn.Sequential) else conv
 
 
 def slice_into(network: nn.Module, elastic: nn.Module) -> None:
@@ -171,8 +186,10 @@ def sort_hidden_channels(
     for block in network.inverted_blocks:
         if block.expand is None:
             continue
+        expand = _last(block.expand.conv)
+        assert isinstance(expand, nn.Conv2d)
         axes: list[Axis] = [
-            (block.expand.conv.weight, 0),
+            (expand.weight, 0),
             (block.depthwise.conv.weight, 0),
             (block.project.conv.weight, 1),
         ]

@@ -60,7 +60,7 @@ class TableFamily:
         """Set the widths of all layers."""
         elastic.activate(self.network, member)
 
-    def tiny_network(self) -> InvertedResidualNetwork:
+    def tiny_network(self) -> nn.Module:
         """The first channels, copied."""
         tiny = InvertedResidualNetwork(self.tiny)
         elastic.slice_into(tiny, self.network)

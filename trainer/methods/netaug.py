@@ -30,24 +30,32 @@ from trainer.seeds import derive_seed
 class NetAug:
     """Trains the largest network; each step sums the gradients of its tiny slice and of one drawn slice.
 
-    `first_epoch` is the first one that it trains; a tiny network trained before that is put in by `set_tiny`.
-    With that one, or `train.initial`, hidden channels are not sorted, unless the configuration says so.
+    As a part of another method it trains in `epochs` alone, `family` replaces that of the plain network, and
+    `trained` says that `set_tiny` will put trained weights into the tiny slice. With those, or with
+    `train.initial`, hidden channels are not sorted, unless the configuration says so.
     """
 
     restarts: tuple[Restart, ...] = ()
 
-    def __init__(self, context: MethodContext, *, first_epoch: int = 0) -> None:
+    def __init__(
+        self,
+        context: MethodContext,
+        *,
+        epochs: range | None = None,
+        family: Family[Any] | None = None,
+        trained: bool = False,
+    ) -> None:
         self._config = context.train.netaug
         self._seed = context.train.seed
-        epochs = context.train.epochs - first_epoch
+        initial = epochs is None and start_plain(context)
+        span = epochs or range(context.train.epochs)
         random_epochs = self._config.random_epochs
-        self._random_end = first_epoch + (
-            epochs - epochs * 75 // 155 if random_epochs is None else random_epochs
-        )
+        if random_epochs is None:
+            random_epochs = len(span) - len(span) * 75 // 155
+        self._random_end = span.start + random_epochs
         self.calibration_images = self._config.calibration_images
-        initial = start_plain(context) if first_epoch == 0 else False
-        self._sort = not (initial or first_epoch) if self._config.sort is None else self._config.sort
-        self.family = _family(context.plain, context.model.name, self._config)
+        self._sort = not (initial or trained) if self._config.sort is None else self._config.sort
+        self.family = family or _family(context.plain, context.model.name, self._config)
         initialise(self.network, context.model.init, derive_seed(self._seed, "weights"))
         if initial:
             self.set_tiny(context.plain)

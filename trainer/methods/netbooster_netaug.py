@@ -1,32 +1,52 @@
-"""NetBooster, then NetAug: what the giant has taught is finetuned as a part of wider networks."""
+"""NetBooster and NetAug together: either the giant, or what is finetuned, is a part of wider networks."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from common.errors import ConfigError
 from trainer.average import AVERAGE, averaged_tensors
-from trainer.methods.base import MethodContext, StepResult
+from trainer.config import ExpansionConfig
+from trainer.methods.base import Method, MethodContext, StepResult
+from trainer.methods.elastic import ElasticBatchNorm2d, ElasticConv2d, ProportionalConv2d, slice_into
+from trainer.methods.elastic_family import Factors, TableFamily
 from trainer.methods.netaug import NetAug
-from trainer.methods.netbooster import NetBooster, contract, set_slope
+from trainer.methods.netbooster import ExpandedLayer, NetBooster, contract, expand, set_slope
+from trainer.methods.netbooster.expansion import pair
 from trainer.methods.netbooster.homotopy import is_linear
+from trainer.models.network import InvertedResidualNetwork
 from trainer.objectives import BatchLoss
 
 
 class NetBoosterNetAug:
-    """Giant and decay as in NetBooster; the contracted network is then finetuned by NetAug.
+    """Giant, decay and finetuning as in NetBooster; NetAug takes the place of the first or the last.
 
-    It becomes the first channels of the largest network, whose other weights are new; hidden channels are not
-    sorted, which would trade trained ones for others, unless `netaug.sort` says so. Both networks are there
-    from the beginning, so that the optimizer and checkpoints know them; one of them trains at a time.
+    "finetuning": the contracted network becomes the first channels of the largest network, whose other
+    weights are new. "giant": the giant is the first channels of a wider one, which is dropped before the
+    decay; the giant's BatchNorm statistics, to which wider ones added, follow within the steps after that.
+
+    Both networks are there from the beginning, so that the optimizer and checkpoints know them; one of them
+    trains at a time.
     """
 
     def __init__(self, context: MethodContext) -> None:
         self._booster = NetBooster(context)
-        self._first_epoch = self._booster.linear_epoch
-        self._augmented = NetAug(context, first_epoch=self._first_epoch)
+        self._widens_giant = context.train.netbooster.netaug_phase == "giant"
+        if self._widens_giant:
+            self._epochs = range(self._booster.giant_epochs)
+            family = _giant_family(context)
+            initial = context.train.initial is not None
+            self._augmented = NetAug(context, epochs=self._epochs, family=family, trained=initial)
+            if initial:
+                self._augmented.set_tiny(self._booster.network)
+        else:
+            self._epochs = range(self._booster.linear_epoch, context.train.epochs)
+            self._augmented = NetAug(context, epochs=self._epochs, trained=True)
+        self._in_giant_phase = False
         self.network: nn.Module = nn.ModuleDict(
             {"giant": self._booster.network, "augmented": self._augmented.network}
         )
@@ -34,23 +54,83 @@ class NetBoosterNetAug:
         self.calibration_images = max(self._booster.calibration_images, self._augmented.calibration_images)
 
     def start_epoch(self, epoch: int, optimizer: Optimizer) -> None:
-        """Hand the contracted network over to NetAug when the decay has ended."""
-        if epoch <= self._first_epoch:
-            self._booster.start_epoch(epoch, optimizer)
-        if epoch == self._first_epoch:
+        """Hand the network over where the phase of NetAug begins or ends."""
+        self._in_giant_phase = epoch < self._booster.giant_epochs
+        if self._widens_giant and epoch == self._epochs.stop:
+            slice_into(self._booster.network, self._augmented.network)
+            _forget_averages(self._booster.network, optimizer)
+        if not self._widens_giant and epoch == self._epochs.start:
             set_slope(self._booster.network, 1.0)
             self._augmented.set_tiny(contract(self._booster.network))
-            for tensor in averaged_tensors(self._augmented.network):
-                optimizer.state.get(tensor, {}).pop(AVERAGE, None)  # of what the network was before
-        if epoch >= self._first_epoch:
+            _forget_averages(self._augmented.network, optimizer)
+        if epoch in self._epochs:
             self._augmented.start_epoch(epoch, optimizer)
+        self._booster.start_epoch(epoch, optimizer)
 
     def backward(self, images: Tensor, loss: BatchLoss, epoch: int, step: int) -> StepResult:
         """Add the gradients of the method whose phase it is."""
-        method = self._booster if epoch < self._first_epoch else self._augmented
+        method: Method = self._augmented if epoch in self._epochs else self._booster
         return method.backward(images, loss, epoch, step)
 
     def tiny_network(self, batches: Iterable[Tensor]) -> nn.Module:
-        """Before the end of the decay a copy of the giant, then the tiny slice."""
-        method = self._augmented if is_linear(self._booster.network) else self._booster
+        """Before the end of the decay a copy of the giant, then the tiny network."""
+        augmented = self._in_giant_phase if self._widens_giant else is_linear(self._booster.network)
+        method: Method = self._augmented if augmented else self._booster
         return method.tiny_network(batches)
+
+
+class GiantFamily(TableFamily):
+    """Giants of networks of inverted residual blocks, as wide as these; inner widths follow the input's."""
+
+    def __init__(
+        self, plain: InvertedResidualNetwork, config: ExpansionConfig, width: Factors, expansion: Factors
+    ) -> None:
+        super().__init__(plain, width, expansion)
+        giant = expand(self.network, config)
+        assert isinstance(giant, InvertedResidualNetwork)
+        self.network = giant
+        self._tiny_giant = expand(plain, config)
+        for block in giant.modules():
+            if isinstance(block, ExpandedLayer):
+                _make_elastic(block)
+
+    def tiny_network(self) -> nn.Module:
+        """The giant of the plain network: the first channels, copied."""
+        giant = copy.deepcopy(self._tiny_giant)
+        slice_into(giant, self.network)
+        return giant.to(self.network.classifier.weight.device)
+
+
+def _giant_family(context: MethodContext) -> GiantFamily:
+    plain, train = context.plain, context.train
+    if not isinstance(plain, InvertedResidualNetwork):
+        raise ConfigError(
+            'train.netbooster.netaug_phase = "giant" widens networks of inverted residual blocks; '
+            f'model {context.model.name!r} is none: use "finetuning"'
+        )
+    return GiantFamily(plain, train.netbooster, train.netaug.width, train.netaug.expand)
+
+
+def _make_elastic(block: ExpandedLayer) -> None:
+    """Replace the layers of a block by elastic ones, whose weights are drawn anew later."""
+    last = len(block) - 1
+    for index, layer in enumerate(block):
+        if isinstance(layer, nn.BatchNorm2d):
+            block[index] = ElasticBatchNorm2d(layer.num_features, layer.eps, layer.momentum)
+        elif isinstance(layer, nn.Conv2d):
+            kind = ProportionalConv2d if layer.groups == 1 and index < last else ElasticConv2d
+            block[index] = kind(
+                layer.in_channels,
+                layer.out_channels,
+                pair(layer.kernel_size),
+                pair(layer.stride),
+                pair(layer.padding),  # type: ignore[arg-type] # a str is refused when layers are expanded
+                groups=layer.groups,
+                bias=layer.bias is not None,
+            )
+
+
+def _forget_averages(network: nn.Module, optimizer: Optimizer) -> None:
+    """Of what the network was before others' weights were put in."""
+    for tensor in averaged_tensors(network):
+        optimizer.state.get(tensor, {}).pop(AVERAGE, None)

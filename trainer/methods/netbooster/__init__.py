@@ -6,12 +6,13 @@ Yu et al., NetBooster: Empowering Tiny Deep Learning By Standing on the Shoulder
 from __future__ import annotations
 
 from trainer.methods.netbooster.contraction import ContractionError, contract
-from trainer.methods.netbooster.expansion import ExpansionError, expand, expandable_layers
+from trainer.methods.netbooster.expansion import ExpandedLayer, ExpansionError, expand, expandable_layers
 from trainer.methods.netbooster.homotopy import set_slope
 from trainer.methods.netbooster.method import NetBooster
 
 __all__ = [
     "ContractionError",
+    "ExpandedLayer",
     "ExpansionError",
     "NetBooster",
     "contract",

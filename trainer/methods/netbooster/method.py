@@ -45,22 +45,22 @@ class NetBooster:
     def __init__(self, context: MethodContext) -> None:
         train, config = context.train, context.train.netbooster
         epochs = train.epochs
-        self._giant_epochs, self._decay_epochs = _phases(config, epochs)
-        self.linear_epoch = self._giant_epochs + self._decay_epochs
+        self.giant_epochs, self._decay_epochs = _phases(config, epochs)
+        self.linear_epoch = self.giant_epochs + self._decay_epochs
         if self.linear_epoch >= epochs:
             raise ConfigError(
-                f"train.netbooster: {self._giant_epochs} giant_epochs and {self._decay_epochs} decay_epochs "
+                f"train.netbooster: {self.giant_epochs} giant_epochs and {self._decay_epochs} decay_epochs "
                 f"leave none of train.epochs {epochs} for finetuning: give fewer of them, or more epochs"
             )
-        if 0 < self._giant_epochs <= train.warmup_epochs:
+        if 0 < self.giant_epochs <= train.warmup_epochs:
             raise ConfigError(
                 f"train.warmup_epochs {train.warmup_epochs} must be less than the "
-                f"{self._giant_epochs} giant_epochs of train.netbooster"
+                f"{self.giant_epochs} giant_epochs of train.netbooster"
             )
         self._announced: int | None = None
         self._steps_per_epoch = context.steps_per_epoch
-        restart = Restart(self._giant_epochs, config.plt_learning_rate or train.learning_rate)
-        self.restarts = (restart,) if self._giant_epochs else ()
+        restart = Restart(self.giant_epochs, config.plt_learning_rate or train.learning_rate)
+        self.restarts = (restart,) if self.giant_epochs else ()
         self._expansion = ExpansionConfig.model_validate(config.model_dump(include=_EXPANSION))
         self._folder = context.folder
         self.network = expand(context.plain, config)
@@ -72,9 +72,9 @@ class NetBooster:
 
     def start_epoch(self, epoch: int, optimizer: Optimizer) -> None:  # noqa: ARG002
         """Keep the giant before its activations decay; log whose the accuracies of the coming epochs are."""
-        if epoch == self._giant_epochs > 0 and self._folder is not None:
+        if epoch == self.giant_epochs > 0 and self._folder is not None:
             save_giant(self._folder, self.network, self._expansion)
-        phase = (epoch >= self._giant_epochs) + (epoch >= self.linear_epoch)
+        phase = (epoch >= self.giant_epochs) + (epoch >= self.linear_epoch)
         if phase == self._announced:
             return
         self._announced = phase
@@ -92,7 +92,7 @@ class NetBooster:
     def slope(self, step: int) -> float:
         """The slope of the decaying activations in a step, counted from 0 over all epochs."""
         steps = self._steps_per_epoch
-        return slope_at(step - self._giant_epochs * steps, self._decay_epochs * steps)
+        return slope_at(step - self.giant_epochs * steps, self._decay_epochs * steps)
 
     def backward(self, images: Tensor, loss: BatchLoss, epoch: int, step: int) -> StepResult:  # noqa: ARG002
         """Add the gradients of one batch in the giant, whose loss and logits are reported."""
