@@ -99,7 +99,7 @@ def test_the_schedule_drops_after_160_and_180_of_200_epochs():
 def test_the_blood_cells_example_trains_on_any_voc_folder(tmp_path):
     config = load_config(EXAMPLES / "bccd.toml")
     data = config.data.model_copy(update={"path": write_shapes(tmp_path / "shapes").path})
-    assert len(load_detection(data).train) == 24
+    assert len(load_detection(data).train_images) == 24
     train = config.train.model_copy(update={"batch_size": 2})
     batch = next(iter(make_task(data, config.model, train).batches.epoch(0)))
     assert batch.images.shape == (2, 3, 160, 160)

@@ -17,7 +17,7 @@ from shared_data import shared_data
 from common.errors import ConfigError
 from trainer.config import DataConfig, DetectionConfig, TrainConfig
 from trainer.data.registry import DatasetAbsentError
-from trainer.detection import DetectionBatches, load_detection
+from trainer.detection import load_detection
 from trainer.detection.augment import View, draw_view, render
 from trainer.detection.samples import AnnotatedImage
 
@@ -43,7 +43,7 @@ def image_of(tmp_path, boxes, size=(100, 50), difficult=(), name="0"):
 def test_voc_boxes_count_pixels_from_one_and_include_both_sides(tmp_path):
     config = image_of(tmp_path, [("b", 1, 1, 50, 50), ("a", 51, 11, 100, 20)], difficult=(1,))
     dataset = load_detection(config)
-    (image,) = dataset.train
+    (image,) = dataset.train_images
     assert dataset.class_names == ("a", "b")
     assert image.size == (100, 50)
     assert image.boxes.tolist() == [[0.0, 0.0, 0.5, 1.0], [0.5, pytest.approx(0.2), 1.0, pytest.approx(0.4)]]
@@ -55,7 +55,7 @@ def test_voc_boxes_count_pixels_from_one_and_include_both_sides(tmp_path):
 def test_boxes_without_area_are_left_out_with_a_warning(tmp_path, caplog):
     config = image_of(tmp_path, [("a", 10, 10, 10, 10), ("a", 10, 10, 30, 30), ("a", 101, 5, 120, 9)])
     with caplog.at_level(logging.WARNING):
-        (image,) = load_detection(config).train
+        (image,) = load_detection(config).train_images
     assert len(image.boxes) == len(image.classes) == len(image.ignored) == 1
     assert "0.jpg: 2 boxes without area" in caplog.text
 
@@ -64,10 +64,10 @@ def test_a_vocdevkit_is_trained_on_2007_and_2012_and_tested_on_2007(tmp_path):
     for year, name in (("2007", "7"), ("2012", "12")):
         image_of(tmp_path / "VOCdevkit" / f"VOC{year}", [("a", 1, 1, 9, 9)], name=name)
     dataset = load_detection(DataConfig(name="voc", path=tmp_path))
-    assert [image.path.name for image in dataset.train] == ["7.jpg", "12.jpg"]
-    assert [image.path.name for image in dataset.test] == ["7.jpg"]
+    assert [image.path.name for image in dataset.train_images] == ["7.jpg", "12.jpg"]
+    assert [image.path.name for image in dataset.test_images] == ["7.jpg"]
     config = DataConfig(name="voc", path=tmp_path / "VOCdevkit", splits={"train": ["2012/trainval"]})
-    assert [image.path.name for image in load_detection(config).train] == ["12.jpg"]
+    assert [image.path.name for image in load_detection(config).train_images] == ["12.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -132,11 +132,11 @@ def coco_folder(tmp_path, **changes):
 def test_coco_is_listed_without_crowds_and_empty_images_in_training(tmp_path):
     dataset = load_detection(coco_folder(tmp_path))
     assert dataset.class_names == ("bird", "cat")
-    assert [image.path for image in dataset.train] == [tmp_path / "train2017" / "a.jpg"]
-    assert dataset.train[0].boxes.tolist() == [[0.25, 0.25, 0.75, 0.75]]
-    assert dataset.train[0].classes.tolist() == [1]
-    assert [image.path.name for image in dataset.test] == ["a.jpg", "b.jpg", "c.jpg"]
-    assert [image.ignored.tolist() for image in dataset.test] == [[False, True], [], [True]]
+    assert [image.path for image in dataset.train_images] == [tmp_path / "train2017" / "a.jpg"]
+    assert dataset.train_images[0].boxes.tolist() == [[0.25, 0.25, 0.75, 0.75]]
+    assert dataset.train_images[0].classes.tolist() == [1]
+    assert [image.path.name for image in dataset.test_images] == ["a.jpg", "b.jpg", "c.jpg"]
+    assert [image.ignored.tolist() for image in dataset.test_images] == [[False, True], [], [True]]
 
 
 @pytest.mark.parametrize(
@@ -160,9 +160,9 @@ def test_bccd_is_read_whole(tmp_path):
         archive.extractall(tmp_path, members, filter="data")
     splits = {"train": ["train", "val"], "test": ["test"]}
     dataset = load_detection(DataConfig(name="voc", path=tmp_path / "BCCD", splits=splits))
-    assert (len(dataset.train), len(dataset.test)) == (205 + 87, 72)
+    assert (len(dataset.train_images), len(dataset.test_images)) == (205 + 87, 72)
     assert dataset.class_names == ("Platelets", "RBC", "WBC")
-    classes = np.concatenate([image.classes for image in [*dataset.train, *dataset.test]])
+    classes = np.concatenate([image.classes for image in [*dataset.train_images, *dataset.test_images]])
     assert np.bincount(classes).tolist() == [361, 4155 - 2, 372]  # two have no area
 
 
@@ -243,7 +243,7 @@ def test_a_hue_turn_keeps_greys_and_luminance():
 
 def test_batches_are_equal_for_equal_seeds_and_hold_all_images(shapes):
     dataset = load_detection(shapes)
-    batches = DetectionBatches(dataset, TRAIN)
+    batches = dataset.batches(TRAIN)
     assert batches.steps == 6
     first, again, other = (list(batches.epoch(epoch)) for epoch in (0, 0, 1))
     assert len(first) == 6
@@ -261,7 +261,7 @@ def test_batches_are_equal_for_equal_seeds_and_hold_all_images(shapes):
 def test_sizes_change_every_few_batches_and_all_come(shapes):
     detection = DetectionConfig(sizes=(32, 64, 96), size_every=3)
     train = TRAIN.model_copy(update={"detection": detection, "images_per_epoch": 64, "batch_size": 2})
-    batches = DetectionBatches(load_detection(shapes), train)
+    batches = load_detection(shapes).batches(train)
     sides = [batch.images.shape[2] for epoch in range(2) for batch in batches.epoch(epoch)]
     assert all(len(set(sides[start : start + 3])) == 1 for start in range(0, len(sides), 3))
     assert set(sides) == {32, 64, 96}
@@ -269,7 +269,7 @@ def test_sizes_change_every_few_batches_and_all_come(shapes):
 
 def test_mixup_joins_boxes_with_weights_that_add_up_until_the_last_epochs(shapes):
     plain = DetectionConfig(colour=False, expand=False, crop=False, flip=False, mixup=1.0, no_mixup_epochs=1)
-    batches = DetectionBatches(load_detection(shapes), TRAIN.model_copy(update={"detection": plain}))
+    batches = load_detection(shapes).batches(TRAIN.model_copy(update={"detection": plain}))
     for batch in batches.epoch(0):
         for rows in batch.labels:
             weights = rows[rows[:, 0] >= 0, 5].unique()
@@ -281,7 +281,7 @@ def test_mixup_joins_boxes_with_weights_that_add_up_until_the_last_epochs(shapes
 
 def test_an_unreadable_image_stops_the_epoch_with_its_name(tmp_path):
     config = image_of(tmp_path, [("a", 1, 1, 40, 40)])
-    batches = DetectionBatches(load_detection(config), TRAIN.model_copy(update={"images_per_epoch": 4}))
+    batches = load_detection(config).batches(TRAIN.model_copy(update={"images_per_epoch": 4}))
     (tmp_path / "JPEGImages/0.jpg").unlink()
     with pytest.raises(ConfigError, match=r"0\.jpg: cannot be read"):
         list(batches.epoch(0))

@@ -45,9 +45,15 @@ _HOLD_OUT_SEED = 937_162_211
 def load_dataset(config: DataConfig) -> Dataset:
     """Load what `config` names: checked, limited and at the resolution it wants.
 
+    Of images with boxes, the labels are -1: these are for detectors (`trainer.detection`).
+
     Where the dataset is absent and `config.fallback` names another, that one is used, with a warning.
     Raises ConfigError for an unknown name, absent or damaged files, and shapes or labels that do not agree.
     """
+    from trainer.detection import DETECTION_DATASETS, load_detection  # which itself needs this package
+
+    if config.name in DETECTION_DATASETS.names():
+        return load_detection(config)
     try:
         samples = DATASETS.get(config.name)(config)
     except DatasetAbsentError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trainer.detection import coco, voc
 from trainer.detection.batches import DetectionBatches
+from trainer.detection.dataset import DetectionDataset, load_detection
 from trainer.detection.decode import Detections, decode
 from trainer.detection.evaluate import detect, evaluate_detector
 from trainer.detection.grid import Grid, make_grid
@@ -13,9 +14,7 @@ from trainer.detection.network import Detector, build_detector
 from trainer.detection.samples import (
     DETECTION_DATASETS,
     AnnotatedImage,
-    DetectionDataset,
     DetectionSamples,
-    load_detection,
 )
 
 __all__ = [

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,13 @@ from trainer.config import DetectionConfig, TrainConfig
 from trainer.data.batches import Batch, calibration_length, epoch_length
 from trainer.data.dataset import normalise
 from trainer.data.folders import processors
-from trainer.detection.augment import PLAIN_VIEW, Pixels, draw_view, render
+from trainer.detection.augment import Pixels, draw_view, render
 from trainer.detection.loss import BOX_COLUMNS
-from trainer.detection.samples import AnnotatedImage, DetectionDataset
+from trainer.detection.samples import AnnotatedImage
 from trainer.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from trainer.detection.dataset import DetectionDataset
 
 _AHEAD = 2  # batches
 _MIXUP = 1.5  # both parameters of the Beta distribution
@@ -48,10 +52,11 @@ class DetectionBatches:
 
     def __init__(self, dataset: DetectionDataset, train: TrainConfig, rank: int = 0, ranks: int = 1) -> None:
         self._dataset = dataset
+        self._images = dataset.train_images
         self._train = train
         self._config: DetectionConfig = train.detection
         self._rank, self._ranks = rank, ranks
-        self.steps = epoch_length(len(dataset.train), train)
+        self.steps = epoch_length(len(self._images), train)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """All batches of an epoch, counted from 0, in random order, of sizes that change now and then."""
@@ -79,7 +84,7 @@ class DetectionBatches:
         They are at most `count`, in batches of training size; a smaller last batch is left out.
         """
         size, seed = self._train.batch_size, derive_seed(self._train.seed, "calibration")
-        count = calibration_length(len(self._dataset.train), count, size)
+        count = calibration_length(len(self._images), count, size)
         _, height, width = self._dataset.input_shape
         order = self._order(count, seed)
         draws = [
@@ -98,7 +103,7 @@ class DetectionBatches:
 
     def _order(self, count: int, seed: int) -> npt.NDArray[np.int64]:
         """`count` indices of images: none comes again before all others have come as often."""
-        generator, images = np.random.default_rng(seed), len(self._dataset.train)
+        generator, images = np.random.default_rng(seed), len(self._images)
         orders = [generator.permutation(images) for _ in range(-(-count // images))]
         indices: npt.NDArray[np.int64] = np.concatenate([np.empty(0, np.int64), *orders])
         return indices[:count]
@@ -118,11 +123,11 @@ class DetectionBatches:
 
     def _sample(self, draw: _Draw) -> Sample:
         generator = np.random.default_rng(draw.seed)
-        pixels, rows = self._varied(self._dataset.train[draw.index], draw, generator)
+        pixels, rows = self._varied(self._images[draw.index], draw, generator)
         if not draw.mixes or generator.random() >= self._config.mixup:
             return pixels, rows
         share = np.float32(generator.beta(_MIXUP, _MIXUP))
-        other = self._dataset.train[int(generator.integers(len(self._dataset.train)))]
+        other = self._images[int(generator.integers(len(self._images)))]
         other_pixels, other_rows = self._varied(other, draw, generator)
         blended = (share * pixels + (1 - share) * other_pixels).round().astype(np.uint8)
         rows[:, -1], other_rows[:, -1] = share, 1 - share
@@ -145,16 +150,3 @@ class DetectionBatches:
         device = self._train.device
         pixels = torch.from_numpy(np.stack([pixels for pixels, _ in samples])).to(device)
         return Batch(normalise(pixels, self._dataset.mean, self._dataset.std), labels.to(device))
-
-
-def plain_images(
-    images: Sequence[AnnotatedImage], height: int, width: int, batch: int = 32
-) -> Iterator[Pixels]:
-    """Images as they are, stretched to uint8 [N, height, width, 3], N up to `batch`."""
-
-    def work(image: AnnotatedImage) -> Pixels:
-        return render(image, PLAIN_VIEW, height, width)[0]
-
-    with ThreadPoolExecutor(processors()) as pool:
-        for start in range(0, len(images), batch):
-            yield np.stack(list(pool.map(work, images[start : start + batch])))

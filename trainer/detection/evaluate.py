@@ -9,11 +9,11 @@ from torch import Tensor
 
 from trainer.config import DetectorConfig
 from trainer.data.dataset import normalise
-from trainer.detection.batches import plain_images
+from trainer.detection.dataset import DetectionDataset
 from trainer.detection.decode import Detections, decode
 from trainer.detection.grid import make_grid
 from trainer.detection.metrics import DetectionScores, average_precisions
-from trainer.detection.samples import AnnotatedImage, DetectionDataset
+from trainer.detection.samples import AnnotatedImage
 
 Answer = Callable[[Tensor], Tensor]
 """Float images [N, C, H, W], normalised, to raw outputs [N, P, 5 + classes]: a network, or its int8 model."""
@@ -31,7 +31,7 @@ def detect(
     _, height, width = dataset.input_shape
     grid = make_grid(config, height, width, device)
     found = []
-    for pixels in plain_images(images, height, width):
+    for pixels in dataset.pixels(images):
         batch = normalise(torch.from_numpy(pixels).to(device), dataset.mean, dataset.std)
         found += decode(answer(batch).float(), grid)
     return found
@@ -49,7 +49,7 @@ def evaluate_detector(
     `answer` is a network in eval mode, or anything else that gives its raw outputs, such as the int8 model
     with dequantized outputs.
     """
-    chosen = dataset.test if images is None else images
+    chosen = dataset.test_images if images is None else images
     return average_precisions(
         chosen, detect(answer, config, dataset, chosen, device), len(dataset.class_names)
     )

@@ -20,7 +20,9 @@ def make_task(
         from trainer.tasks.detection import Detection
 
         return Detection(data, model, train, rank, ranks)
-    if data.name in ("voc", "coco"):
+    from trainer.detection import DETECTION_DATASETS
+
+    if data.name in DETECTION_DATASETS.names():
         raise ConfigError(f"dataset {data.name!r} has boxes: give the network a [model.detector]")
     from trainer.tasks.classification import Classification
 

@@ -10,7 +10,7 @@ from common.errors import ConfigError
 from trainer.checkpoint import Architecture
 from trainer.config import DataConfig, ModelConfig, TrainConfig
 from trainer.data.batches import BatchSource
-from trainer.detection import DetectionBatches, DetectionObjective, evaluate_detector, load_detection
+from trainer.detection import DetectionObjective, evaluate_detector, load_detection
 from trainer.models import build_network, count
 from trainer.objectives import Objective
 
@@ -37,7 +37,7 @@ class Detection:
         self._device = train.device
         self._dataset = load_detection(data)
         self.data = self._dataset.config
-        self.batches: BatchSource = DetectionBatches(self._dataset, train, rank, ranks)
+        self.batches: BatchSource = self._dataset.batches(train, rank, ranks)
         self.objective: Objective = DetectionObjective(
             self._detector, train.batch_size, train.detection.ignore_overlap
         )
@@ -78,5 +78,5 @@ class Detection:
 
     def train_score(self, network: nn.Module) -> float:
         """AP50 on the first training images."""
-        images = self._dataset.train[:_TRAIN_IMAGES]
+        images = self._dataset.train_images[:_TRAIN_IMAGES]
         return evaluate_detector(network, self._detector, self._dataset, images, self._device).ap50
