@@ -147,6 +147,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     first = error.errors()[0]
     location = tuple(part for part in first["loc"])
     key = ".".join(str(part) for part in location)
+    if first["type"] == "value_error":  # raised by a validator, which says it all
+        return f"{key}: {first['ctx']['error']}"
     if first["type"] != "extra_forbidden":
         return f"{key}: {first['msg']} (got {first['input']!r})"
     known = _known_keys(location[:-1], model)

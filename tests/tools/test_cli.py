@@ -13,7 +13,7 @@ from shared_data import shared_data
 
 from tools.cli import execute
 
-VERBS = ["doctor", "demo", "train", "convert", "check", "build", "run", "bench", "test", "report"]
+VERBS = ["doctor", "demo", "train", "sweep", "convert", "check", "build", "run", "bench", "test", "report"]
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from common.errors import ConfigError
 from tools.config import RunConfig, load_config, to_toml
+from tools.sweep.plan import Plan
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("**/*.toml"))
+ALL_EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("**/*.toml"))
+SWEEPS = [path for path in ALL_EXAMPLES if "[[arms]]" in path.read_text()]
+EXAMPLES = [path for path in ALL_EXAMPLES if path not in SWEEPS]
 
 
 def write(folder: Path, text: str) -> Path:
@@ -23,6 +26,12 @@ def write(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_examples_load(path: Path) -> None:
     assert load_config(path).board.name == "stm32f746g_disco"
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_sweeps_of_the_examples_load(path: Path, tmp_path: Path) -> None:
+    plan = Plan(path, tmp_path / "runs")
+    assert {run.arm for run in plan.runs} == {arm.name for arm in plan.file.arms}
 
 
 def test_resolved_configuration_reads_back_the_same(tmp_path: Path) -> None:
