@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import pickle
 import struct
 from dataclasses import replace
@@ -11,6 +12,8 @@ import pytest
 from damage import damage, outcome
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from shared_data import shared_data
 
 from common.errors import ConfigError
 from trainer.config import DataConfig
@@ -196,3 +199,17 @@ def test_damaged_files_are_errors_that_name_the_file(tmp_path, data):
     else:
         assert layout.test_file[0] in problem
         assert "\n" not in problem
+
+
+def test_the_official_bytes_are_read_as_the_pictures_they_hold(tmp_path):
+    with Image.open(shared_data("cifar10", "test_batch.webp")) as mosaic:  # 100 x 100 tiles
+        tiles = np.asarray(mosaic.convert("RGB")).reshape(100, 32, 100, 32, 3).swapaxes(1, 2)
+    images = tiles.reshape(-1, 32, 32, 3)
+    labels = np.fromfile(shared_data("cifar10", "test_batch.labels.u8"), np.uint8)
+    records = np.concatenate([labels[:, None], images.transpose(0, 3, 1, 2).reshape(-1, 3072)], axis=1)
+    assert hashlib.md5(records).hexdigest() == "803d5f7f4d78ea53de84dbe85f74fb6d"
+    (tmp_path / "test_batch.bin").write_bytes(records.tobytes())
+    (tmp_path / "batches.meta.txt").write_text("airplane\nautomobile\n")
+    samples = read(tmp_path, replace(CIFAR10, files=(CIFAR10.test_file,)))
+    np.testing.assert_array_equal(samples.test_images, images)
+    np.testing.assert_array_equal(samples.test_labels, labels)
