@@ -160,6 +160,15 @@ def test_varied_copies_follow_the_clips_and_are_always_the_same(folder):
     np.testing.assert_array_equal(varied.test_images, plain.test_images)
 
 
+def test_limits_count_copies_too(folder):
+    whole = load_dataset(config(folder, varied_copies=1))
+    count = len(whole.train_images) // 2
+    few = load_dataset(config(folder, varied_copies=1, data={"train_limit": 9, "test_limit": 3}))
+    assert (len(few.train_images), len(few.test_images)) == (9, 3)
+    np.testing.assert_array_equal(few.train_images[:5], whole.train_images[:5])
+    np.testing.assert_array_equal(few.train_labels[5:], whole.train_labels[count : count + 4])
+
+
 def test_copies_that_may_not_vary_are_equal(folder):
     dataset = load_dataset(config(folder, varied_copies=1, time_shift_ms=0, noise_probability=0))
     first, second = np.split(dataset.train_images, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import math
 import re
 import struct
 import wave
@@ -66,9 +67,9 @@ def load(config: DataConfig) -> Samples:
     folder = need_folder(config, f"a folder of .wav files for each word, and {NOISE_FOLDER}")
     settings = config.speech_commands
     class_names, clips = _list_clips(folder, settings.words)
-    if not config.validation:
-        clips["train"] = clips["train"][: config.train_limit]
-        clips["test"] = clips["test"][: config.test_limit]
+    if config.train_limit is not None:  # which counts copies too
+        clips["train"] = clips["train"][: math.ceil(config.train_limit / (1 + settings.varied_copies))]
+    clips["test"] = clips["test"][: config.test_limit]
     for split in ("train", "test"):
         if not clips[split]:
             raise ConfigError(f"{folder}: holds no clips of the split {split}: check its lists")
