@@ -15,11 +15,13 @@ from torch import nn
 import trainer
 from common.errors import ConfigError
 from trainer.checkpoint import load_network
-from trainer.config import DataConfig, NetBoosterConfig
+from trainer.config import DataConfig, DetectorConfig, ExpansionConfig, ModelConfig, NetBoosterConfig
+from trainer.detection.network import build_detector
 from trainer.methods import METHODS, MethodContext
 from trainer.methods.initial import start_from
 from trainer.methods.netaug import NetAug
-from trainer.methods.netbooster import NetBooster, contract, set_slope
+from trainer.methods.netbooster import NetBooster, contract, expand, set_slope
+from trainer.methods.netbooster.giant_file import save_giant, start_giant
 from trainer.models import build_network
 from trainer.optim import learning_rate
 from trainer.seeds import derive_seed
@@ -41,6 +43,7 @@ DOWNSTREAM = TRAIN.model_copy(
         "netbooster": NetBoosterConfig(start="giant", ratio=3, decay_share=0.4),
     }
 )
+HEAD = DetectorConfig(widths=(8, 8, 8))
 STEPS = 4  # of a downstream epoch: 64 images in batches of 16
 
 
@@ -197,6 +200,26 @@ def test_giant_files_of_resumed_trainings_are_the_same(pretrained, tmp_path, mon
     trainer.train(DATA, MODEL, BOOSTED, tmp_path, resume=True)
     name = "giant.safetensors"
     assert (tmp_path / name).read_bytes() == (pretrained / name).read_bytes()
+
+
+def test_a_detector_starts_from_the_giant_of_a_classifier(tmp_path):
+    model, expansion = ModelConfig(name="mobilenet_v2_tiny"), ExpansionConfig()
+    classifier = expand(build_network(model, (3, 64, 64), 10), expansion)
+    save_giant(tmp_path, classifier, expansion)
+    detector = expand(build_detector(model.model_copy(update={"detector": HEAD}), (3, 64, 64), 3), expansion)
+    start_giant(detector, expansion, starting(DOWNSTREAM, tmp_path))
+    saved = classifier.state_dict()
+    loaded = {name: t for name, t in detector.state_dict().items() if name.startswith("backbone.")}
+    assert sum(".expand.conv.0.weight" in name for name in loaded) == 8
+    assert all(torch.equal(t, saved[name.removeprefix("backbone.")]) for name, t in loaded.items())
+
+
+def test_a_giant_with_other_layers_expanded_is_refused(tmp_path):
+    model, expansion = ModelConfig(name="mobilenet_v2_tiny"), ExpansionConfig()
+    save_giant(tmp_path, expand(build_network(model, (3, 64, 64), 10), expansion), expansion)
+    other = build_network(ModelConfig(name="mcunet"), (3, 64, 64), 10)
+    with pytest.raises(ConfigError, match=r"has no blocks\.\d+\.expand\.conv\..*other layers expanded"):
+        start_giant(expand(other, expansion), expansion, starting(DOWNSTREAM, tmp_path))
 
 
 def test_downstream_linearization_takes_its_share_of_the_epochs(pretrained):

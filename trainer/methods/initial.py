@@ -44,8 +44,10 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ConfigError(f"train.initial: {path} is damaged ({error}): train it anew") from error
 
 
-def start_from(network: nn.Module, path: Path, seed: int) -> None:
-    """Load all tensors of `path` into those of the same name and shape in `network`; log what is left out.
+def start_from(network: nn.Module, path: Path, seed: int) -> list[str]:
+    """Load all tensors of `path` into those of the same name and shape in `network`.
+
+    Gives the names of those that are left out, but for BatchNorm's counters, and logs them.
 
     A linear layer whose shape is another, like a classifier for other classes, starts from PyTorch's default
     initialisation (Cai et al., ICLR 2022, code). Raises ConfigError where the file is missing or damaged, or
@@ -69,6 +71,7 @@ def start_from(network: nn.Module, path: Path, seed: int) -> None:
         )
     _reset_linear(network, other_shape, seed)
     _log.info("starting from %s: %d tensors%s", path, fitting, _leaving_out(skipped))
+    return skipped
 
 
 def _reset_linear(network: nn.Module, names: list[str], seed: int) -> None:

@@ -12,6 +12,7 @@ from common.errors import ConfigError
 from common.files import write_bytes
 from trainer.config import ExpansionConfig, TrainConfig
 from trainer.methods.initial import read_weights, start_from
+from trainer.methods.netbooster.expansion import ExpandedLayer
 
 GIANT = "giant.safetensors"
 
@@ -27,7 +28,7 @@ def save_giant(folder: Path, giant: nn.Module, expansion: ExpansionConfig) -> No
 def start_giant(giant: nn.Module, expansion: ExpansionConfig, train: TrainConfig) -> None:
     """Load the giant that lies in `train.initial` into one of the same expansion, its classifier if it fits.
 
-    Raises ConfigError where there is none, or where it was expanded in another way (the key is named).
+    Raises ConfigError where there is none, or where it was expanded in another way (what differs is named).
     """
     if train.initial is None:
         raise ConfigError(
@@ -43,4 +44,8 @@ def start_giant(giant: nn.Module, expansion: ExpansionConfig, train: TrainConfig
                 f"{path}: was expanded with train.netbooster.{key} = {saved.get(key)!r}, now it is "
                 f"{value!r}: set it as it was there"
             )
-    start_from(giant, path, train.seed)
+    skipped = start_from(giant, path, train.seed)
+    for name, module in giant.named_modules():
+        missing = [tensor for tensor in skipped if tensor.startswith(f"{name}.")]
+        if isinstance(module, ExpandedLayer) and missing:
+            raise ConfigError(f"{path}: has no {missing[0]}: its giant has other layers expanded")
