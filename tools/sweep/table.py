@@ -11,6 +11,7 @@ from tools.sweep import wording
 from tools.sweep.report import SweepReport
 
 _LEAST_WIDTH = 150
+_WIDTH_WITH_SIZE = 110
 
 
 def print_table(report: SweepReport, console: Console) -> None:
@@ -18,7 +19,8 @@ def print_table(report: SweepReport, console: Console) -> None:
     # Whoever reads from a pipe has no window that the table must fit.
     wide = Console(file=console.file, width=max(_LEAST_WIDTH, console.width), highlight=False)
     if report.rows:
-        (console if console.is_terminal else wide).print(_rows(report))
+        shown = console if console.is_terminal else wide
+        shown.print(_rows(report, with_size=shown.width >= _WIDTH_WITH_SIZE))
     for trial in report.trials:
         if trial.chosen:
             place = f"{trial.arm}, {trial.point.name}" if trial.point.values else trial.arm
@@ -34,23 +36,23 @@ def print_table(report: SweepReport, console: Console) -> None:
         _say(console, f"{report.unfinished} of {len(report.trainings)} runs have not ended")
 
 
-def _rows(report: SweepReport) -> Table:
+def _rows(report: SweepReport, *, with_size: bool) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("arm", overflow="fold", min_width=12)
-    table.add_column("settings", overflow="fold", min_width=12)
-    for heading in ("n", "test", f"over {report.reference}", "train", "time", "parameters", "MACs"):
+    sizes = ("parameters", "MACs") if with_size else ()
+    for heading in ("n", "test", f"over {report.reference}", "train", "time", *sizes):
         table.add_column(escape(heading), justify="right", no_wrap=True)
     for row in report.rows:
+        values = f"\n  {wording.settings(row.settings)}" if row.settings else ""
+        sizes = (formats.count(row.parameters), formats.millions(row.macs)) if with_size else ()
         table.add_row(
-            escape(row.arm),
-            escape(wording.settings(row.settings)),
+            escape(row.arm + values),
             str(row.accuracy.n),
             wording.spread(row.accuracy),
             wording.difference(row.difference),
             formats.percent(row.train_accuracy.mean, 2),
             formats.seconds(row.seconds),
-            formats.count(row.parameters),
-            formats.millions(row.macs),
+            *sizes,
         )
     return table
 
