@@ -64,8 +64,8 @@ class MemoryBatches:
 
     def __init__(self, dataset: MemoryDataset, train: TrainConfig, rank: int = 0, ranks: int = 1) -> None:
         self.steps = epoch_length(len(dataset.train_images), train)
-        self._images = torch.tensor(dataset.train_images, device=train.device)
-        self._labels = torch.tensor(dataset.train_labels, device=train.device)
+        self._images = torch.as_tensor(dataset.train_images, device=train.device)
+        self._labels = torch.as_tensor(dataset.train_labels, device=train.device)
         self._variation = Variation(dataset)
         self._batch_size = train.batch_size
         self._seed = train.seed

@@ -118,7 +118,9 @@ class StreamedBatches:
     """Reads the batches of any epoch; equal seeds and epochs give equal batches.
 
     Threads decode the images of the next batches, of two at the most. A last batch that would be smaller is
-    left out. Raises ConfigError where an epoch has fewer images than one batch takes.
+    left out. Several processes together read the images and crops that one would, but mirror and colour their
+    parts by random numbers of their own. Raises ConfigError where an epoch has fewer images than one batch
+    takes.
     """
 
     def __init__(self, dataset: StreamedDataset, train: TrainConfig, rank: int = 0, ranks: int = 1) -> None:
