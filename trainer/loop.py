@@ -29,6 +29,7 @@ from trainer.config import DataConfig, ModelConfig, TrainConfig
 from trainer.history import EpochRow
 from trainer.journal import Journal
 from trainer.methods import METHODS, MethodContext
+from trainer.methods.elastic import ElasticConv2d
 from trainer.models.initialise import initialise
 from trainer.optim import learning_rate, make_optimizer, set_learning_rate
 from trainer.parallel import Ranks, joined, own_device
@@ -110,6 +111,11 @@ class _Training:
         self.method = regularise(make_method(context), context)
         network = self.method.network.to(config.device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # fastest on CPUs
+        if config.compile and any(isinstance(module, ElasticConv2d) for module in network.modules()):
+            raise ConfigError(
+                f"train.compile: {config.method} changes the widths of its network in each step, and each "
+                "would be compiled anew: set it to false"
+            )
         self.optimizer = make_optimizer(self.method.network, config)
         self.average = WeightAverage(self.optimizer, config.ema)
         self.precision = Precision(config)

@@ -26,10 +26,10 @@ BOOSTER = NETAUG | {
     "netbooster": {"giant_epochs": 1, "decay_epochs": 4},
 }
 CONFIGS = {
-    "netaug": NETAUG,
-    "netaug_float16_average": NETAUG | {"precision": "float16", "ema": 0.9, "workers": 1},
-    "netbooster_bfloat16_average": BOOSTER | {"precision": "bfloat16"},
-    "netbooster_adam": BOOSTER | {"optimizer": "adam", "learning_rate": 0.01},
+    "netaug_average": NETAUG | {"ema": 0.9},
+    "netbooster_average_bfloat16": BOOSTER | {"precision": "bfloat16"},
+    "plain_adam_float16": NETAUG
+    | {"method": "plain", "optimizer": "adam", "learning_rate": 0.01, "precision": "float16"},
 }
 
 

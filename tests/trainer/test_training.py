@@ -265,6 +265,27 @@ def test_divergence_is_an_error_that_names_the_learning_rate(tmp_path):
     assert not (tmp_path / "model.json").exists()
 
 
+def test_compiled_networks_train_to_the_weights_of_others(tmp_path, monkeypatch):
+    compile_network = nn.Module.compile
+    compiled = []
+
+    def without_generated_code(self):
+        compiled.append(self)
+        compile_network(self, backend="eager")
+
+    monkeypatch.setattr(nn.Module, "compile", without_generated_code)
+    for wanted in (True, False):
+        train = changed(TRAIN, epochs=2, compile=wanted)
+        trainer.train(changed(DATA, train_limit=128), MODEL, train, tmp_path / str(wanted))
+    assert len(compiled) == 1
+    assert weights(tmp_path / "True") == weights(tmp_path / "False")
+
+
+def test_networks_whose_widths_change_are_not_compiled(tmp_path):
+    with pytest.raises(ConfigError, match=r"train\.compile: netaug changes the widths"):
+        trainer.train(DATA, MODEL, changed(NETAUG_TRAIN, compile=True), tmp_path)
+
+
 def test_an_unknown_method_is_answered_with_the_nearest(tmp_path):
     with pytest.raises(ConfigError, match="unknown method 'netaugment': did you mean 'netaug'"):
         trainer.train(DATA, MODEL, changed(TRAIN, method="netaugment"), tmp_path)

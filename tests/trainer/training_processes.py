@@ -13,7 +13,6 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import torch
-import torch._dynamo  # takes seconds, once, as does the training loop
 from tiny_configs import DATA, MODEL
 
 import trainer
@@ -93,7 +92,7 @@ def run_together(jobs: list[Job], folder: Path, ranks: int = 2, missing: int = 0
 
 def _context() -> multiprocessing.context.ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([__name__, "torch._dynamo", "sklearn.datasets"])
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
     multiprocessing.forkserver.ensure_running()
