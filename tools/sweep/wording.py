@@ -40,7 +40,7 @@ def settings(values: Mapping[str, Any]) -> str:
 def headline(report: SweepReport) -> str:
     """One sentence: the best arm, and how it compares with the first."""
     if not report.shown:
-        return "No run has finished yet."
+        return "No final run has finished yet."
     best = max(report.shown, key=lambda row: row.accuracy.mean)
     text = f"{best.title} is best with {spread(best.accuracy)}"
     if best.difference is None:
