@@ -56,7 +56,8 @@ class Arm(_Section):
 
     What an arm sets takes the place of the same key of the sweep's grids; its own `grid` and `tune` replace
     the same key of `[grid]` and `[tune]`. `needs` names arms that are trained before: `{run:NAME}` in a value
-    becomes the folder of that arm's run.
+    becomes the folder of that arm's run. `reference` names the arm that it is compared with, by default the
+    first one.
     """
 
     name: Name
@@ -65,6 +66,7 @@ class Arm(_Section):
     grid: Grid = Field(default_factory=dict)
     tune: Grid = Field(default_factory=dict)
     seeds: Seeds | None = None
+    reference: str | None = None
 
 
 class SweepFile(_Section):
@@ -79,6 +81,10 @@ class SweepFile(_Section):
     def arm(self, name: str) -> Arm:
         """The arm of this name."""
         return next(arm for arm in self.arms if arm.name == name)
+
+    def reference_of(self, arm: Arm) -> str:
+        """The arm that another is compared with."""
+        return arm.reference or self.arms[0].name
 
     def seeds_of(self, arm: Arm) -> tuple[int, ...]:
         """Seeds of an arm's final runs."""
@@ -154,9 +160,9 @@ def _check_arms(sweep: SweepFile) -> None:
     for arm in sweep.arms:
         if names.count(arm.name) > 1:
             raise ConfigError(f"two arms are named '{arm.name}'")
-        for needed in arm.needs:
-            if needed not in names:
-                raise ConfigError(f"arm '{arm.name}' needs '{needed}'; there are: {', '.join(names)}")
+        for named in (*arm.needs, sweep.reference_of(arm)):
+            if named not in names:
+                raise ConfigError(f"arm '{arm.name}' names the arm '{named}'; there are: {', '.join(names)}")
         for named in sorted(references([arm.set, arm.grid, arm.tune]) - set(arm.needs)):
             raise ConfigError(f"arm '{arm.name}' refers to {{run:{named}}}; name it in needs = [\"{named}\"]")
         for key in sorted(arm.set.keys() & (arm.grid.keys() | arm.tune.keys())):

@@ -10,7 +10,7 @@ from tools.runs import git_revision
 from tools.sweep.folder import Result
 from tools.sweep.history import History
 from tools.sweep.ledger import Entry, Ledger, State
-from tools.sweep.plan import Point, Stage, Values
+from tools.sweep.plan import Group, Point, Stage, Values
 from tools.sweep.statistics import Difference, Summary, difference, summarise
 
 
@@ -28,8 +28,8 @@ class Curve:
 class Row:
     """An arm at a point, over all seeds that finished; accuracies are those after the last epoch.
 
-    `chosen` is what the first stage chose. `difference` is to the first arm, None where it has no such point.
-    `best` marks the arm's point with the best mean.
+    `chosen` is what the first stage chose. `difference` is to the arm `reference`, None where that has no
+    such point. `best` marks the arm's point with the best mean.
     """
 
     arm: str
@@ -41,6 +41,7 @@ class Row:
     accuracies: tuple[float, ...]
     accuracy: Summary
     train_accuracy: Summary
+    reference: str
     difference: Difference | None
     epochs: int
     seconds: float
@@ -87,7 +88,6 @@ class SweepReport:
     """All that a sweep found."""
 
     name: str
-    reference: str
     rows: tuple[Row, ...]
     trials: tuple[Trial, ...]
     trainings: tuple[Training, ...]
@@ -105,6 +105,11 @@ class SweepReport:
         return sum(one.state in ("waiting", "ready", "running") for one in self.trainings)
 
     @property
+    def references(self) -> tuple[str, ...]:
+        """The arms that others are compared with."""
+        return tuple(dict.fromkeys(row.reference for row in self.rows))
+
+    @property
     def shown(self) -> tuple[Row, ...]:
         """One row for each arm: its best point."""
         return tuple(row for row in self.rows if row.best)
@@ -112,7 +117,7 @@ class SweepReport:
 
 def build_report(ledger: Ledger) -> SweepReport:
     """Summarise the runs that have finished."""
-    groups: dict[tuple[str, str], list[Entry]] = {}
+    groups: dict[Group, list[Entry]] = {}
     for arm in ledger.plan.file.arms:
         for entry in ledger.entries.values():
             if entry.run.stage == "final" and entry.run.arm == arm.name:
@@ -121,15 +126,13 @@ def build_report(ledger: Ledger) -> SweepReport:
         group: [entry for entry in entries if entry.result is not None] for group, entries in groups.items()
     }
     finished = {group: entries for group, entries in finished.items() if entries}
-    reference = ledger.plan.file.arms[0].name
     best = _best_points(finished)
     rows = tuple(
-        _row(ledger, entries, len(groups[group]), _reference(finished, reference, entries), group in best)
+        _row(ledger, entries, len(groups[group]), finished, group in best)
         for group, entries in finished.items()
     )
     return SweepReport(
         name=ledger.plan.folder.resolve().name,
-        reference=reference,
         rows=rows,
         trials=_trials(ledger),
         trainings=tuple(_training(entry) for entry in ledger.entries.values()),
@@ -139,10 +142,12 @@ def build_report(ledger: Ledger) -> SweepReport:
 
 
 def _row(
-    ledger: Ledger, entries: list[Entry], planned: int, reference: list[Entry] | None, best: bool
+    ledger: Ledger, entries: list[Entry], planned: int, finished: dict[Group, list[Entry]], best: bool
 ) -> Row:
     first, results = entries[0], _results(entries)
     run = first.run
+    reference = ledger.plan.file.reference_of(ledger.plan.file.arm(run.arm))
+    compared = _reference(finished, reference, entries)
     choice = ledger.choices.get(run.group)
     histories = [entry.history for entry in entries]
     accuracies = tuple(result.accuracy for result in results)
@@ -156,8 +161,9 @@ def _row(
         accuracies=accuracies,
         accuracy=summarise(accuracies),
         train_accuracy=summarise([result.train_accuracy for result in results]),
+        reference=reference,
         difference=(
-            difference(accuracies, [result.accuracy for result in _results(reference)]) if reference else None
+            difference(accuracies, [result.accuracy for result in _results(compared)]) if compared else None
         ),
         epochs=results[0].epochs,
         seconds=summarise([result.seconds for result in results]).mean,
@@ -174,7 +180,7 @@ def _results(entries: list[Entry]) -> list[Result]:
     return [entry.result for entry in entries if entry.result is not None]
 
 
-def _best_points(finished: dict[tuple[str, str], list[Entry]]) -> set[tuple[str, str]]:
+def _best_points(finished: dict[Group, list[Entry]]) -> set[Group]:
     """For each arm the group with the best mean accuracy."""
     means = {
         group: summarise([result.accuracy for result in _results(entries)]).mean
@@ -186,10 +192,8 @@ def _best_points(finished: dict[tuple[str, str], list[Entry]]) -> set[tuple[str,
     }
 
 
-def _reference(
-    finished: dict[tuple[str, str], list[Entry]], arm: str, entries: list[Entry]
-) -> list[Entry] | None:
-    """What `entries` are compared with: the first arm at the same point, or at its only one."""
+def _reference(finished: dict[Group, list[Entry]], arm: str, entries: list[Entry]) -> list[Entry] | None:
+    """What `entries` are compared with: the arm at the same point, or at its only one."""
     run = entries[0].run
     if run.arm == arm:
         return None

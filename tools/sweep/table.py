@@ -40,7 +40,8 @@ def _rows(report: SweepReport, *, with_size: bool) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("arm", overflow="fold", min_width=12)
     sizes = ("parameters", "MACs") if with_size else ()
-    for heading in ("n", "test", f"over {report.reference}", "train", "time", *sizes):
+    compared = f"over {report.references[0]}" if len(report.references) == 1 else "difference"
+    for heading in ("n", "test", compared, "train", "time", *sizes):
         table.add_column(escape(heading), justify="right", no_wrap=True)
     for row in report.rows:
         values = f"\n  {wording.settings(row.settings)}" if row.settings else ""

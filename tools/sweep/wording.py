@@ -45,4 +45,4 @@ def headline(report: SweepReport) -> str:
     text = f"{best.title} is best with {spread(best.accuracy)}"
     if best.difference is None:
         return f"{text}."
-    return f"{text}: {difference(best.difference)} points over {report.reference}."
+    return f"{text}: {difference(best.difference)} points over {best.reference}."

@@ -43,7 +43,6 @@ def as_json(report: SweepReport) -> dict[str, Any]:
     """The report as JSON values."""
     return {
         "sweep": report.name,
-        "reference": report.reference,
         "runs": len(report.trainings),
         "finished": sum(training.state == "finished" for training in report.trainings),
         "arms": [_row(row) for row in report.rows],
@@ -64,6 +63,7 @@ def _row(row: Row) -> dict[str, Any]:
         "seeds": row.seeds,
         "accuracy": {**_summary(row.accuracy), "values": row.accuracies},
         "train_accuracy": _summary(row.train_accuracy),
+        "reference": row.reference,
         "difference": asdict(row.difference) if row.difference else None,
         "epochs": row.epochs,
         "metric": row.metric,

@@ -163,6 +163,19 @@ def test_the_report_agrees_with_numpy_and_scipy(tmp_path: Path, capfd: pytest.Ca
     assert figure.rstrip().endswith("</svg>")
 
 
+def test_an_arm_can_have_a_reference_of_its_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    text = TWO_ARMS + '[[arms]]\nname = "longer"\nreference = "long"\nset = { "train.epochs" = 5 }\n'
+    for entry in ledger_of(tmp_path, text).entries.values():
+        pretend(entry, ACCURACIES.get(entry.run.arm, [0.7, 0.71, 0.73])[entry.run.seed])
+    command = ["sweep", str(tmp_path / "sweep.toml"), "-o", str(tmp_path / "runs"), "--report-only", "--json"]
+    assert execute(command) == 0
+    arms = json.loads(capfd.readouterr().out)["arms"]
+    assert [arm["reference"] for arm in arms] == ["plain", "plain", "long"]
+    means = [arm["accuracy"]["mean"] for arm in arms]
+    assert arms[1]["difference"]["mean"] == pytest.approx(means[1] - means[0])
+    assert arms[2]["difference"]["mean"] == pytest.approx(means[2] - means[1])
+
+
 def test_names_are_escaped_on_the_page(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     text = '[[arms]]\nname = "a"\ngrid = { "data.fallback" = ["<b>&", "digits"] }\n'
     for entry in ledger_of(tmp_path, text).entries.values():
