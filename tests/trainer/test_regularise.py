@@ -179,7 +179,7 @@ def test_networks_that_are_compiled_drop_nothing():
         regularise(METHODS.get("plain")(compiled), compiled)
 
 
-@pytest.mark.parametrize("name", ["plain", "netaug", "netbooster"])
+@pytest.mark.parametrize("name", [name for name in METHODS.names() if name != "tinytl"])  # it needs weights
 def test_every_method_drops_the_same_for_the_same_seed_and_part(name):
     settings = context()
     method = regularise(METHODS.get(name)(settings), settings)
