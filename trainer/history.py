@@ -23,7 +23,8 @@ class EpochRow:
 
     `step` counts all steps so far; `learning_rate` is the last step's; `loss` and `train_accuracy` are
     means over the tiny network's training batches, the second None where the task has none; `accuracy` is on
-    the test samples, None where the network was not evaluated; `seconds` include the evaluation.
+    the test samples, None where the network was not evaluated; `seconds` include the evaluation. `phase` is
+    what the method was at, "" where that is always the same.
     """
 
     epoch: int
@@ -33,6 +34,7 @@ class EpochRow:
     train_accuracy: float | None
     accuracy: float | None
     seconds: float
+    phase: str = ""
 
     @property
     def figures(self) -> str:

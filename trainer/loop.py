@@ -230,6 +230,7 @@ class _Training:
             train_accuracy=None if hits is None else int(hits) / images,
             accuracy=tested,
             seconds=time.monotonic() - start,
+            phase=self.method.phase,
         )
 
     def _test(self, epoch: int) -> float | None:

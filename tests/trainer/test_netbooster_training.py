@@ -137,6 +137,7 @@ def test_what_is_saved_is_the_plain_architecture(trained):
     with (folder / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert float(rows[-1]["accuracy"]) == result.accuracy
+    assert [row["phase"] for row in rows] == ["giant", "giant", "decay", "decay", "finetuning"]
     state = load_file(folder / "resume.safetensors")
     assert {tensor.item() for name, tensor in state.items() if name.endswith(".slope")} == {1.0}
 

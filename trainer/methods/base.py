@@ -44,6 +44,10 @@ class Method(Protocol):
     def restarts(self) -> tuple[Restart, ...]:
         """Where the learning rate starts anew, by epoch."""
 
+    @property
+    def phase(self) -> str:
+        """What it is at since the last `start_epoch`, in a word for the log; "" where that never changes."""
+
     def start_epoch(self, epoch: int, optimizer: Optimizer) -> None:
         """Change the network or its optimizer before epoch `epoch`, counted from 0."""
 

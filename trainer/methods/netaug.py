@@ -36,6 +36,7 @@ class NetAug:
     """
 
     restarts: tuple[Restart, ...] = ()
+    phase = ""
 
     def __init__(
         self,

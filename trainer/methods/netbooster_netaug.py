@@ -53,6 +53,11 @@ class NetBoosterNetAug:
         self.restarts = self._booster.restarts
         self.calibration_images = max(self._booster.calibration_images, self._augmented.calibration_images)
 
+    @property
+    def phase(self) -> str:
+        """NetBooster's."""
+        return self._booster.phase
+
     def start_epoch(self, epoch: int, optimizer: Optimizer) -> None:
         """Hand the network over where the phase of NetAug begins or ends."""
         self._in_giant_phase = epoch < self._booster.giant_epochs

@@ -20,6 +20,7 @@ class Plain:
 
     calibration_images = 0
     restarts: tuple[Restart, ...] = ()
+    phase = ""
 
     def __init__(self, context: MethodContext) -> None:
         start_plain(context)

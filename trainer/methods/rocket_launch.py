@@ -60,6 +60,7 @@ class RocketLaunch:
 
     calibration_images = 0
     restarts: tuple[Restart, ...] = ()
+    phase = ""
 
     def __init__(self, context: MethodContext) -> None:
         light = context.plain

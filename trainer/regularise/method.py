@@ -78,6 +78,11 @@ class Regularised:
         """The method's."""
         return self._method.restarts
 
+    @property
+    def phase(self) -> str:
+        """The method's."""
+        return self._method.phase
+
     def start_epoch(self, epoch: int, optimizer: Optimizer) -> None:
         """Attach anew, as the method may change its network."""
         self._copies, self._step = 0, None

@@ -30,7 +30,7 @@ _PAPER_EPOCHS, _PAPER_GIANT_EPOCHS, _PAPER_DECAY_EPOCHS = 310, 160, 40
 _GIANT_DECAY_SHARE = 0.2  # of the epochs on a further dataset
 _EXPANSION = set(ExpansionConfig.model_fields)
 _COMPARED_IMAGES = 16
-_FINETUNING = 2  # the phase after the giant's and the decay
+_PHASES = ("giant", "decay", "finetuning")
 
 
 class NetBooster:
@@ -57,7 +57,7 @@ class NetBooster:
                 f"train.warmup_epochs {train.warmup_epochs} must be less than the "
                 f"{self.giant_epochs} giant_epochs of train.netbooster"
             )
-        self._announced: int | None = None
+        self.phase = ""
         self._steps_per_epoch = context.steps_per_epoch
         restart = Restart(self.giant_epochs, config.plt_learning_rate or train.learning_rate)
         self.restarts = (restart,) if self.giant_epochs else ()
@@ -74,17 +74,17 @@ class NetBooster:
         """Keep the giant before its activations decay; log whose the accuracies of the coming epochs are."""
         if epoch == self.giant_epochs > 0 and self._folder is not None:
             save_giant(self._folder, self.network, self._expansion)
-        phase = (epoch >= self.giant_epochs) + (epoch >= self.linear_epoch)
-        if phase == self._announced:
+        before = self.phase
+        self.phase = _PHASES[(epoch >= self.giant_epochs) + (epoch >= self.linear_epoch)]
+        if self.phase == before:
             return
-        self._announced = phase
-        if phase == _FINETUNING:
+        if self.phase == "finetuning":
             _log.info("netbooster: from now on, accuracies are the contracted network's")
             return
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
         _log.info(
             "netbooster: %s; until epoch %d, accuracies are the giant's (%s parameters), before contraction",
-            "the inserted activations decay" if phase else "training the giant",
+            "training the giant" if self.phase == "giant" else "the inserted activations decay",
             self.linear_epoch,
             f"{parameters:,}",
         )
