@@ -122,7 +122,7 @@ def check(run: RunFolder, config: RunConfig) -> Verdict:
         ModelError: an operator or option is not supported, or the model is not int8.
     """
     from converter.budget import check_budget
-    from converter.codegen import check_support, engine_needs
+    from converter.codegen import check_ends, check_support, constant_bytes, engine_needs
     from converter.memory import plan_memory
     from converter.quantize import check_quantized
 
@@ -132,10 +132,12 @@ def check(run: RunFolder, config: RunConfig) -> Verdict:
 
     def work() -> None:
         check_quantized(graph)
+        check_ends(graph)
         check_support(graph)
         plan = plan_memory(graph, engine_needs(graph))
         limits = {"ram_bytes": config.board.ram_bytes, "flash_bytes": config.board.flash_bytes}
-        verdicts.append(check_budget(graph, plan, board, **limits))
+        constants = constant_bytes(graph, plan)
+        verdicts.append(check_budget(graph, plan, board, **limits, constants=constants))
         files.write_json(run.plan, {"schema": 1, "plan": asdict(plan), "verdict": asdict(verdicts[0])})
 
     _stage(

@@ -113,6 +113,13 @@ def generate(graph: Graph, plan: MemoryPlan, folder: Path) -> GeneratedModel:
     return model
 
 
+def constant_bytes(graph: Graph, plan: MemoryPlan) -> int:
+    """Bytes of flash for the constants of the code that `generate` would write for a supported graph."""
+    reduced = without_dead_channels(graph)
+    layers = (_layer(reduced, operator, plan) for operator in reduced.operators)
+    return sum(array.nbytes for layer in layers for array in layer.arrays)
+
+
 def _layer(graph: Graph, operator: Operator, plan: MemoryPlan) -> _Layer:
     prefix = f"kLayer{operator.index}"
     names = Names(

@@ -18,6 +18,10 @@ from converter.codegen.lowering.case import Case, Lowering, UnsupportedError
 from converter.graph import Graph
 from converter.memory import EngineNeeds
 
+# What firmware/harness keeps track of, and what docs/protocol.md can number.
+MAX_INPUTS = 4
+MAX_OUTPUTS = 255
+
 LOWERINGS: dict[str, Lowering] = {
     "ADD": binary.ADD,
     "ARG_MAX": reductions.ARG_MAX,
@@ -82,6 +86,23 @@ def check_support(graph: Graph) -> None:
             raise ModelError(
                 f"{what} {error}; convert the model to int8 as TFLite's converter does"
             ) from None
+
+
+def check_ends(graph: Graph) -> None:
+    """Check that the harness can take all inputs and give all outputs.
+
+    Raises:
+        ModelError: there are too many.
+    """
+    for what, count, most in (
+        ("inputs", len(graph.inputs), MAX_INPUTS),
+        ("outputs", len(graph.outputs), MAX_OUTPUTS),
+    ):
+        if count > most:
+            raise ModelError(
+                f"{graph.name}: has {count} {what}, the firmware takes at most {most}; "
+                "join some of them with CONCATENATION, or split the model"
+            )
 
 
 def engine_needs(graph: Graph) -> EngineNeeds:

@@ -26,6 +26,12 @@ def test_random_inputs_are_bit_exact(name: str, tmp_path: Path) -> None:
     assert_bit_exact(data, tmp_path, rounds=200, seed=7)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_whole_models_are_free_of_undefined_behaviour(name: str, tmp_path: Path) -> None:
+    data = shared_data("models", f"{name}.tflite").read_bytes()
+    assert_bit_exact(data, tmp_path, rounds=3, seed=8, sanitized=True)
+
+
 def test_real_speech_is_bit_exact_and_free_of_undefined_behaviour(tmp_path: Path) -> None:
     data = shared_data("models", "kws_ref_model.tflite").read_bytes()
     clips = np.load(shared_data("speech_commands", "mlperf_test_1000_mfcc_int8.npz"))

@@ -7,7 +7,9 @@ import pytest
 from model_builder import ModelBuilder
 
 from common.errors import ModelError
-from converter.codegen import LOWERINGS, check_support, engine_needs, generate
+from converter.board import FIRMWARE_DIR
+from converter.codegen import LOWERINGS, check_ends, check_support, engine_needs, generate
+from converter.codegen.support import MAX_INPUTS
 from converter.graph import Graph
 from converter.memory import plan_memory
 from converter.tflite_reader import parse_graph
@@ -69,3 +71,27 @@ def test_needs_alias_reshape_and_plans_take_over_only_dying_inputs() -> None:
     # RELU may not take over `flat`, which ADD reads; ADD may.
     offsets = plan_memory(graph, needs).tensor_offsets
     assert offsets[relu] != offsets[flat] == offsets[total]
+
+
+def test_more_inputs_than_the_harness_keeps_are_refused_in_one_line() -> None:
+    assert f"kMaxInputs = {MAX_INPUTS};" in (FIRMWARE_DIR / "harness" / "harness.h").read_text()
+    builder = ModelBuilder()
+    total = builder.input([1, 4], 0.1)
+    for count in range(2, MAX_INPUTS + 2):
+        more = builder.input([1, 4], 0.1)
+        total = builder.binary("ADD", total, more, builder.tensor([1, 4], "int8", 0.1 * count))
+        graph = _graph(builder, total)
+        if count <= MAX_INPUTS:
+            check_ends(graph)
+    with pytest.raises(ModelError, match="has 5 inputs, the firmware takes at most 4; join") as caught:
+        check_ends(graph)
+    assert "\n" not in str(caught.value)
+
+
+def test_more_outputs_than_the_protocol_can_number_are_refused() -> None:
+    builder = ModelBuilder()
+    data = builder.input([1, 4], 0.1)
+    outputs = [builder.unary("RELU", data, builder.tensor([1, 4], "int8", 0.1)) for _ in range(256)]
+    check_ends(_graph(builder, *outputs[:255]))
+    with pytest.raises(ModelError, match="has 256 outputs"):
+        check_ends(_graph(builder, *outputs))

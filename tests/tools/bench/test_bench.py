@@ -3,9 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from codegen.model_builder import ModelBuilder
 from tiny_run import INPUT_SHAPE, tiny_inputs, tiny_model
 
-from common.errors import ConfigError
+from common.errors import ConfigError, ModelError
 from tools import bench as module
 from tools.bench import BenchResult, bench
 from tools.config import RunConfig
@@ -64,3 +65,17 @@ def test_profiles_need_a_target_that_counts_functions(model: Path, tmp_path: Pat
     with pytest.raises(ConfigError, match="--target virtual"):
         bench(RunFolder(tmp_path / "bench"), model, RunConfig(), "host", profile=page)
     assert not page.exists()
+
+
+def test_a_model_with_too_many_inputs_is_refused_before_any_build(tmp_path: Path) -> None:
+    builder = ModelBuilder()
+    parts = [builder.input([1, 4], 0.1) for _ in range(5)]
+    output = builder.tensor([1, 20], "int8", 0.1)
+    path = tmp_path / "five.tflite"
+    path.write_bytes(
+        builder.build(builder.with_options("CONCATENATION", parts, output, "ConcatenationOptions", axis=-1))
+    )
+    run = RunFolder(tmp_path / "bench")
+    with pytest.raises(ModelError, match=r"has 5 inputs, the firmware takes at most 4"):
+        bench(run, path, RunConfig(), "host")
+    assert not (tmp_path / "bench" / "generated").exists()
