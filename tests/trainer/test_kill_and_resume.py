@@ -16,14 +16,14 @@ from trainer.checkpoint import load_network
 from trainer.config import TrainConfig
 
 STEPS = 8  # of an epoch
-NETAUG = LONG_TRAIN.model_dump()
+NETAUG = LONG_TRAIN.model_dump() | {"epochs": 4}
 BOOSTER = NETAUG | {
     "method": "netbooster",
     "warmup_epochs": 0,
     "workers": 1,
     "accumulate": 2,
     "ema": 0.9,
-    "netbooster": {"giant_epochs": 1, "decay_epochs": 4},
+    "netbooster": {"giant_epochs": 1, "decay_epochs": 2},
 }
 CONFIGS = {
     "netaug_average": NETAUG | {"ema": 0.9},
@@ -43,7 +43,7 @@ def assert_same_end(whole: Path, parts: Path) -> None:
     states = [load_file(folder / "resume.safetensors") for folder in (whole, parts)]
     assert states[0].keys() == states[1].keys()
     assert all(tensor.equal(states[1][name]) for name, tensor in states[0].items())
-    assert rows(parts) == rows(whole) == 6
+    assert rows(parts) == rows(whole)
     assert not list(parts.glob(".*")), "what the killed processes left is cleared away"
 
 
@@ -51,7 +51,7 @@ def assert_same_end(whole: Path, parts: Path) -> None:
 def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path, name):
     train = TrainConfig.model_validate(CONFIGS[name])
     generator = random.Random(name)
-    first, second = sorted(generator.sample(range(2 * STEPS, 6 * STEPS), 2))
+    first, second = sorted(generator.sample(range(STEPS, 4 * STEPS), 2))
     faults = [Fault("kill", first), Fault("kill_saving", first // STEPS + 1), Fault("kill", second)]
     for index, fault in enumerate(faults):
         job = Job(tmp_path, train, resume=True, fault=fault)
