@@ -6,11 +6,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_configs import MODEL, NETAUG, TRAIN, network, randomise
+from safetensors.torch import load_file
+from tiny_configs import DATA, MODEL, NETAUG, TRAIN, network, randomise
 from torch import nn
 from torch.nn import functional
 
+import trainer
 from common.errors import ConfigError
+from trainer.checkpoint import load_network
+from trainer.data import load_dataset, normalise
 from trainer.methods import METHODS, MethodContext
 from trainer.methods.calibration import reestimate_batchnorm
 from trainer.methods.elastic import activate, draw, slice_into, sort_hidden_channels, widen
@@ -313,5 +317,22 @@ def test_statistics_of_the_training_network_do_not_reach_the_exported_one():
 
 def test_a_network_without_hidden_channels_is_refused():
     context = MethodContext(nn.Linear(2, 2), MODEL.model_copy(update={"name": "mine"}), TRAIN)
-    with pytest.raises(ConfigError, match="to widen in model 'mine': use method plain"):
+    with pytest.raises(ConfigError, match="to widen in Linear: use method plain"):
         METHODS.get("netaug")(context)
+
+
+def test_estimated_statistics_do_better_than_those_that_wider_networks_wrote_to(tmp_path):
+    train = TRAIN.model_copy(update={"method": "netaug", "epochs": 6, "learning_rate": 0.3})
+    result = trainer.train(DATA.model_copy(update={"train_limit": None}), MODEL, train, tmp_path)
+    stale, architecture = load_network(tmp_path)
+    shared = load_file(tmp_path / "resume.safetensors")
+    for name, tensor in stale.state_dict().items():
+        if "running" in name:
+            written = shared[f"network.{name}"][: len(tensor)]
+            assert not torch.equal(tensor, written)
+            tensor.copy_(written)
+    data = load_dataset(architecture.data)
+    with torch.inference_mode():
+        logits = stale(normalise(data.test_images, architecture.mean, architecture.std))
+    correct = logits.argmax(1) == torch.as_tensor(data.test_labels)
+    assert result.accuracy > correct.float().mean().item()

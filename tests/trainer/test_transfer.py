@@ -276,7 +276,9 @@ def test_contraction_of_a_downstream_giant_is_exact(pretrained):
 
 
 def test_mistakes_are_errors_of_one_line(pretrained, tmp_path):
-    empty, damaged = tmp_path / "empty", tmp_path / "damaged"
+    empty, damaged, run = tmp_path / "empty", tmp_path / "damaged", tmp_path / "run"
+    (run / "train").mkdir(parents=True)
+    (run / "train" / "model.safetensors").touch()
     empty.mkdir()
     damaged.mkdir()
     for name in ("model", "giant"):
@@ -294,6 +296,7 @@ def test_mistakes_are_errors_of_one_line(pretrained, tmp_path):
         train = SHORT.model_copy(update={"method": method})
         assert "nowhere: no such folder" in error(starting(train, tmp_path / "nowhere"))
         assert "empty/model.safetensors is missing" in error(starting(train, empty))
+        assert f"give {run / 'train'}" in error(starting(train, run))
         assert "damaged/model.safetensors is damaged" in error(starting(train, damaged))
     other = MODEL.model_copy(update={"name": "ds_cnn", "stages": None, "stem_channels": None})
     other = other.model_copy(update={"stem_stride": 2, "last_channels": None})

@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from common.errors import ConfigError
 from trainer.methods import elastic
-from trainer.methods.channel_groups import ChannelGroup
+from trainer.methods.channel_groups import ChannelGroup, channel_groups
 from trainer.methods.elastic import ELASTIC_LAYERS, ElasticBatchNorm2d, ElasticConv2d, ElasticLinear
 from trainer.models.network import InvertedResidualNetwork, NetworkTable
 
@@ -43,6 +44,26 @@ class Family(Protocol[Member]):
 
     def sort_hidden(self, optimizer: Optimizer, *, momentum: bool) -> None:
         """Bring the important hidden channels to the front; the largest network's function stays."""
+
+
+def make_family(plain: nn.Module, width: Factors, expand: Factors) -> Family[Any]:
+    """The networks from `plain` to the one that is wider by the largest factors; its weights are new.
+
+    Raises ConfigError for a network that cannot be traced, or has no channels whose width is free.
+    """
+    if isinstance(plain, InvertedResidualNetwork):
+        if plain.table.lite_residuals:
+            raise ConfigError(
+                "train.method netaug widens no model.lite_residuals: use method tinytl or plain"
+            )
+        return TableFamily(plain, width, expand)
+    groups = channel_groups(plain)
+    if not groups:
+        raise ConfigError(
+            f"train.method netaug finds no convolution or linear layer to widen in {type(plain).__name__}: "
+            "use method plain"
+        )
+    return GraphFamily(plain, groups, width, expand)
 
 
 class TableFamily:

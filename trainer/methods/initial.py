@@ -34,6 +34,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and texts of a safetensors file; raises ConfigError where it is missing or damaged."""
     if not path.parent.is_dir():
         raise ConfigError(f"train.initial: {path.parent}: no such folder: give the train/ folder of a run")
+    if not path.is_file() and (path.parent / "train" / path.name).is_file():
+        raise ConfigError(f"train.initial: {path.parent} is a run's folder: give {path.parent / 'train'}")
     if not path.is_file():
         raise ConfigError(f"train.initial: {path} is missing: give the train/ folder of a run that wrote one")
     try:

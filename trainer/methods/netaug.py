@@ -12,16 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from common.errors import ConfigError
-from trainer.config import NetAugConfig
 from trainer.methods.base import MethodContext, StepResult
 from trainer.methods.calibration import reestimate_batchnorm
-from trainer.methods.channel_groups import channel_groups
 from trainer.methods.elastic import slice_from
-from trainer.methods.elastic_family import Family, GraphFamily, TableFamily
+from trainer.methods.elastic_family import Family, make_family
 from trainer.methods.initial import start_plain
 from trainer.models.initialise import initialise
-from trainer.models.network import InvertedResidualNetwork
 from trainer.objectives import BatchLoss
 from trainer.optim import Restart
 from trainer.seeds import derive_seed
@@ -56,7 +52,7 @@ class NetAug:
         self._random_end = span.start + random_epochs
         self.calibration_images = self._config.calibration_images
         self._sort = not (initial or trained) if self._config.sort is None else self._config.sort
-        self.family = family or _family(context.plain, context.model.name, self._config)
+        self.family = family or make_family(context.plain, self._config.width, self._config.expand)
         initialise(self.network, context.model.init, derive_seed(self._seed, "weights"))
         if initial:
             self.set_tiny(context.plain)
@@ -95,19 +91,3 @@ class NetAug:
         tiny = self.family.tiny_network()
         reestimate_batchnorm(tiny, batches)
         return tiny
-
-
-def _family(plain: nn.Module, name: str, config: NetAugConfig) -> Family[Any]:
-    if isinstance(plain, InvertedResidualNetwork):
-        if plain.table.lite_residuals:
-            raise ConfigError(
-                "train.method netaug widens no model.lite_residuals: use method tinytl or plain"
-            )
-        return TableFamily(plain, config.width, config.expand)
-    groups = channel_groups(plain)
-    if not groups:
-        raise ConfigError(
-            f"train.method netaug finds no convolution or linear layer to widen in model {name!r}: "
-            "use method plain"
-        )
-    return GraphFamily(plain, groups, config.width, config.expand)
