@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from tools.config import RunConfig, TargetName
     from tools.report import Report, ReportJson
     from tools.targets import Target
+    from trainer.config import TrainConfig
 
 log = logging.getLogger(__name__)
+
+_NETWORKS = ("model.safetensors", "giant.safetensors")  # what a training leaves for later ones
 
 
 def train(run: RunFolder, config: RunConfig, *, resume: bool = False) -> StageRecord:
@@ -46,6 +49,7 @@ def train(run: RunFolder, config: RunConfig, *, resume: bool = False) -> StageRe
         "train",
         work,
         config=config.model_dump(include={"data", "model", "train"}, mode="json"),
+        inputs=_earlier_networks(config.train),
         outputs=_checkpoint(run),
         force=launch.count > 1,
     )
@@ -301,6 +305,13 @@ def image_of(run: RunFolder, target: TargetName, board: Board) -> Path:
 
 def _checkpoint(run: RunFolder) -> list[Path]:
     return [run.training / "model.safetensors", run.training / "model.json"]
+
+
+def _earlier_networks(train: TrainConfig) -> list[Path]:
+    """Weights of earlier trainings that a training starts from or learns from."""
+    folders = [train.initial, train.distillation.teacher, *train.distillation.teachers]
+    files = [folder / name for folder in folders if folder for name in _NETWORKS]
+    return [path for path in files if path.is_file()]
 
 
 def _stage(

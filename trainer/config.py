@@ -31,7 +31,7 @@ class SplitsConfig(Section):
 
 
 class JitterConfig(Section):
-    """How far training images' colours vary: each factor is drawn from 1 - value to 1 + value, or not below 0.
+    """How far training images' colours vary: factors are drawn from 1 - value to 1 + value, none below 0.
 
     The ImageNet recipe of Cai et al. (ICLR 2022) has brightness 32 / 255 and saturation 0.5.
     """
