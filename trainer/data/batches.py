@@ -22,8 +22,8 @@ T = TypeVar("T")
 class Batch:
     """Images float32 [N, C, H, W] and what is to be learnt of them.
 
-    That are labels int64 [N], shares of classes float32 [N, classes], or boxes float32 [N, boxes, 5]: class,
-    centre x, y, width and height as shares of the image, where class -1 is no box.
+    That are labels int64 [N], shares of classes float32 [N, classes], or boxes float32 [N, boxes, 6]: class,
+    centre x, y, width and height as shares of the image, and weight, where class -1 is no box.
     """
 
     images: Tensor
