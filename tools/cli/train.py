@@ -44,9 +44,9 @@ def command(
     def show() -> None:
         result = record.result
         console.line(
-            f"{result['metric']} {result['accuracy']:.2%} on the test split, {result['train_accuracy']:.2%} on the "
-            f"training split, {result['parameters']:,} parameters, {result['macs']:,} MACs, "
-            f"{record.seconds:.0f} s"
+            f"{result['metric']} {result['accuracy']:.2%} on the test split, "
+            f"{result['train_accuracy']:.2%} on the training split, {result['parameters']:,} parameters, "
+            f"{result['macs']:,} MACs, {record.seconds:.0f} s"
         )
         console.line(f"{folder.training / 'model.safetensors'}")
 
