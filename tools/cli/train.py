@@ -21,7 +21,7 @@ def command(
     seed: Annotated[int | None, typer.Option("--seed", help="Override train.seed.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
 ) -> Outcome:
-    """Train a tiny network: plain, inside wider ones (NetAug), or as a deep giant (NetBooster).
+    """Train a tiny network: plain, inside wider ones (NetAug), as a deep giant (NetBooster), from a teacher.
 
     Writes train/model.safetensors, train/model.json, train/log.csv and TensorBoard logs into the run folder.
     A training that was interrupted goes on with --resume and ends with the same weights.
@@ -32,6 +32,11 @@ def command(
       tinyboost train -c examples/demo.toml -o runs/plain --set train.method=plain
       tinyboost train -c examples/demo.toml -o runs/giant --set train.method=netbooster
       tinyboost train -c examples/demo.toml --resume
+      tinyboost train -c examples/demo.toml -o runs/student --set train.objective=kd
+        --set train.distillation.teacher=runs/demo/train
+      tinyboost train -c examples/demo.toml -o runs/tuned --set train.initial=runs/demo/train
+      tinyboost train -c examples/detection/bccd.toml
+      torchrun --nproc-per-node 4 -m tools.cli train -c examples/demo.toml
     """
     from tools.stages import train
 
