@@ -16,8 +16,8 @@ from converter.graph import Graph
 from converter.memory import MemoryPlan, plan_memory
 from converter.resize import largest_input
 
-# Estimates in bytes of what the image needs beside arena, stack and constants. Images of MLPerf Tiny's models
-# and of MobileNets have 400 bytes of .data and .bss, 6 KB of harness and up to 0.9 KB of kernels per operator.
+# Estimates in bytes of what the image needs beside arena, stack and constants. MobileNets and the models of
+# MLPerf Tiny have 400 bytes of .data and .bss, 6 KB of harness, and up to 0.9 KB of kernels an operator.
 DATA_BSS_BYTES = 1024
 CODE_BYTES = 8 * 1024
 CODE_BYTES_PER_OPERATOR = 1280

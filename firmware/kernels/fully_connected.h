@@ -24,13 +24,16 @@ inline void multiply_add_two_pairs(const uint32_t* weights, uint32_t x0, uint32_
 
 // Two pairs of channels as in pair_matmul.h, their streams interleaved: both headers, for every
 // four inputs two words of each pair, both trailers. Channels beyond kChannels, up to a multiple of
-// four, have zeros.
-template <int kDepth, int kChannels, typename Clamp, bool kDeep>
+// four, have zeros. Where kUniform, the one scale of all channels comes first and there are no
+// trailers.
+template <int kDepth, int kChannels, typename Clamp, bool kDeep, bool kUniform>
 [[gnu::noinline]] void fully_connected(const uint32_t* stream, const int8_t* input,
                                        int8_t* output) {
   static_assert(kDepth % 4 == 0);
   constexpr int kLoad = kDepth % 8 == 0 ? 8 : 4;
   constexpr int kStep = kDepth % 32 == 0 ? 32 : kLoad;
+  const uint32_t* const uniform = stream;
+  if constexpr (kUniform) stream += kScaleWords;
   for (int channel = 0; channel < kChannels; channel += 4) {
     uint32_t low0, raw0, low1, raw1;
     load_pair(stream, low0, raw0);
@@ -67,13 +70,14 @@ template <int kDepth, int kChannels, typename Clamp, bool kDeep>
     for (int pair = 0; pair < 2; ++pair) {
       const int first = channel + 2 * pair;
       if (kChannels % 4 != 0 && first >= kChannels) break;
-      output[first] = requantize_doubled<Clamp>(low[pair] * 2, fast_scale<Clamp>(stream));
+      const FastScale scale_a = fast_scale<Clamp>(kUniform ? uniform : stream);
+      output[first] = requantize_doubled<Clamp>(low[pair] * 2, scale_a);
       if (kChannels % 2 == 0 || first + 1 < kChannels) {
-        output[first + 1] =
-            requantize_doubled<Clamp>(kDeep ? second[pair] : doubled_second(raw[pair], low[pair]),
-                                      fast_scale<Clamp>(stream + kScaleWords));
+        const FastScale scale_b = kUniform ? scale_a : fast_scale<Clamp>(stream + kScaleWords);
+        output[first + 1] = requantize_doubled<Clamp>(
+            kDeep ? second[pair] : doubled_second(raw[pair], low[pair]), scale_b);
       }
-      stream += kPairTrailer;
+      if constexpr (!kUniform) stream += kPairTrailer;
     }
   }
 }

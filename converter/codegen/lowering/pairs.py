@@ -107,12 +107,18 @@ def _ordered_weights(conv: Convolution) -> Integers:
 
 
 def pair_stream(
-    weights: Integers, bias: Integers, scales: Sequence[FastScale], *, deep: bool, together: int = 1
+    weights: Integers,
+    bias: Integers,
+    scales: Sequence[FastScale],
+    *,
+    deep: bool,
+    together: int = 1,
+    uniform: bool = False,
 ) -> Integers:
     """The stream of `pair_matmul`: uint32 values in an int64 array.
 
     weights: [channels, depth] in the order of the activations; bias: [channels], the zero point folded in;
-    deep: the sums are; together: pairs whose streams are interleaved.
+    deep: the sums are; together: pairs whose streams are interleaved; uniform: all have the first scale.
     """
     missing = -len(weights) % (2 * together)
     weights = np.pad(weights, ((0, missing), (0, 0)))
@@ -126,17 +132,26 @@ def pair_stream(
     body = lanes[:, 0::2] | (lanes[:, 1::2] << 16)
     body = body.reshape(groups, together, -1, 2).swapaxes(1, 2).reshape(groups, -1)
     trailer = np.array(words, dtype=np.int64).reshape(groups, -1)
-    stream: Integers = np.concatenate([header, body, trailer], axis=1).reshape(-1) & 0xFFFFFFFF
-    return stream
+    parts = [header, body] if uniform else [header, body, trailer]
+    stream = np.concatenate(parts, axis=1).reshape(-1)
+    if uniform:
+        stream = np.concatenate([np.array(words[0]), stream])
+    masked: Integers = stream & 0xFFFFFFFF
+    return masked
 
 
 def _emit(conv: Convolution, names: Names) -> LayerCode:
     fast = fast_convolution(conv)
     assert fast is not None
-    together = 2 if _is_one_row(conv) else 1
+    uniform = _is_one_row(conv) and len(set(fast.scales)) == 1
     window, deep = conv.window, is_deep(fast.conv)
     stream = pair_stream(
-        _ordered_weights(fast.conv), fast.conv.folded_bias, fast.scales, deep=deep, together=together
+        _ordered_weights(fast.conv),
+        fast.conv.folded_bias,
+        fast.scales,
+        deep=deep,
+        together=2 if _is_one_row(conv) else 1,
+        uniform=uniform,
     )
     array = Array("Stream", "uint32_t", [f"0x{word:X}u" for word in stream], 4 * len(stream))
     policy = f"{fast.clamping}, {str(deep).lower()}"
@@ -144,8 +159,8 @@ def _emit(conv: Convolution, names: Names) -> LayerCode:
     pointers = f"{scratch}, {names.inputs[0]}, {names.output}"
     if _is_one_row(conv):
         call = (
-            f"kernels::fully_connected<{conv.depth}, {conv.channels}, {policy}>({names.prefix}Stream, "
-            f"{names.inputs[0]}, {names.output});"
+            f"kernels::fully_connected<{conv.depth}, {conv.channels}, {policy}, {str(uniform).lower()}>("
+            f"{names.prefix}Stream, {names.inputs[0]}, {names.output});"
         )
         return LayerCode(("kernels/fully_connected.h",), (call,), (array,))
     if _is_pointwise(conv):
