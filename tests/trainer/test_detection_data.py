@@ -258,6 +258,17 @@ def test_batches_are_equal_for_equal_seeds_and_hold_all_images(shapes):
         assert set(real[:, 0].tolist()) <= set(range(len(NAMES)))
 
 
+def test_processes_draw_the_parts_of_the_whole_batch(shapes):
+    dataset = load_detection(shapes)
+    parts = [dataset.batches(TRAIN, rank, 2).epoch(1) for rank in (0, 1)]
+    for whole, first, second in zip(dataset.batches(TRAIN).epoch(1), *parts, strict=True):
+        assert torch.equal(whole.images, torch.cat([first.images, second.images]))
+        for part, rows in ((first, whole.labels[:2]), (second, whole.labels[2:])):
+            boxes = part.labels.shape[1]
+            assert torch.equal(part.labels, rows[:, :boxes])
+            assert (rows[:, boxes:] == -1).all()
+
+
 def test_sizes_change_every_few_batches_and_all_come(shapes):
     detection = DetectionConfig(sizes=(32, 64, 96), size_every=3)
     train = TRAIN.model_copy(update={"detection": detection, "images_per_epoch": 64, "batch_size": 2})
