@@ -191,8 +191,9 @@ class _Training:
 
     def _epoch(self, epoch: int, workers: Workers, journal: Journal) -> EpochRow:
         start = time.monotonic()
-        network = self.method.network.train()
+        self.method.network.train()
         self.method.start_epoch(epoch, self.optimizer)
+        network = self.method.network
         self.task.objective.start_epoch(epoch)
         workers.start_epoch()
         loss = torch.zeros((), device=self.config.device)
