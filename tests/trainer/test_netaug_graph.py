@@ -13,12 +13,12 @@ from torch.nn import functional
 import trainer
 from common.errors import ConfigError
 from trainer.checkpoint import load_network
-from trainer.config import ModelConfig, NetAugConfig
+from trainer.config import ModelConfig, NetAugConfig, NetBoosterConfig
 from trainer.methods import METHODS, MethodContext
 from trainer.methods.channel_groups import channel_groups
 from trainer.methods.elastic_family import GraphFamily
 from trainer.methods.netaug import NetAug
-from trainer.models import build_network, count
+from trainer.models import MODELS, build_network, count, register_model
 from trainer.optim import make_optimizer
 
 NETAUG = NetAugConfig(width=(1.0, 1.5, 2.0), expand=(1.0, 1.6), calibration_images=64)
@@ -263,6 +263,20 @@ def test_resnet8_trains_with_netaug(tmp_path):
     assert list(saved.state_dict()) == list(resnet8().state_dict())
     assert result.parameters == count(resnet8(), (1, 8, 8)).parameters
     assert result.train_accuracy > 0.12
+
+
+@pytest.mark.parametrize("method", ["netaug", "netbooster", "netbooster_netaug"])
+def test_a_network_of_ones_own_is_boosted_as_it_is(tmp_path, method):
+    if "mixed" not in MODELS.names():
+        register_model("mixed")(lambda config, shape, classes: Mixed())
+    netbooster = NetBoosterConfig(giant_epochs=1, decay_epochs=1, layers=("branch", "project", "hidden"))
+    changes = {"method": method, "epochs": 3, "warmup_epochs": 0, "netaug": NETAUG, "netbooster": netbooster}
+    small = DATA.model_copy(update={"train_limit": 128})
+    trainer.train(small, ModelConfig(name="mixed"), TRAIN.model_copy(update=changes), tmp_path)
+    saved, architecture = load_network(tmp_path)
+    assert {type(module) for module in saved.modules()} == {type(module) for module in Mixed().modules()}
+    assert list(saved.state_dict()) == list(Mixed().state_dict())
+    assert architecture.parameters == sum(p.numel() for p in Mixed().parameters())
 
 
 class Untraceable(nn.Module):

@@ -11,10 +11,11 @@ from torch.nn import functional
 import trainer
 from common.errors import ConfigError
 from trainer.checkpoint import load_network
-from trainer.config import ModelConfig, NetBoosterConfig
+from trainer.config import ExpansionConfig, ModelConfig, NetBoosterConfig
 from trainer.methods import METHODS, MethodContext
 from trainer.methods.elastic import slice_into
 from trainer.methods.netbooster import ExpandedLayer, contract, expand, set_slope
+from trainer.methods.netbooster.giant_file import save_giant
 from trainer.methods.netbooster_netaug import NetBoosterNetAug
 from trainer.models import InvertedResidualNetwork, build_network
 from trainer.optim import make_optimizer
@@ -143,6 +144,18 @@ def test_the_giant_alone_is_linearized_after_it_was_widened():
 def test_only_giants_of_inverted_residual_blocks_are_widened():
     with pytest.raises(ConfigError, match=r"model 'ds_cnn' is none: use \"finetuning\""):
         make(WIDENED, ModelConfig(name="ds_cnn"))
+
+
+def test_a_giant_that_does_not_train_is_not_widened(tmp_path):
+    expansion = ExpansionConfig(ratio=3)
+    save_giant(tmp_path, expand(network(), expansion), expansion)
+    changes = {"start": "giant", "giant_epochs": None}
+    config = WIDENED.netbooster.model_copy(update=changes)
+    train = WIDENED.model_copy(update={"netbooster": config, "initial": tmp_path})
+    with pytest.raises(ConfigError, match=r"giant_epochs are 0: use \"finetuning\""):
+        make(train)
+    finetuned = config.model_copy(update={"netaug_phase": "finetuning"})
+    make(train.model_copy(update={"netbooster": finetuned}))
 
 
 @pytest.fixture(scope="module")

@@ -304,6 +304,9 @@ def test_mistakes_are_errors_of_one_line(pretrained, tmp_path):
     assert "needs train.initial" in error(DOWNSTREAM)
     assert "empty/giant.safetensors is missing" in error(starting(DOWNSTREAM, empty))
     assert "damaged/giant.safetensors is damaged" in error(starting(DOWNSTREAM, damaged))
+    again = NetBoosterConfig(start="giant", ratio=3, plt_learning_rate=0.1)
+    restarting = DOWNSTREAM.model_copy(update={"netbooster": again})
+    assert "set train.learning_rate instead" in error(starting(restarting, pretrained))
     wider = DOWNSTREAM.model_copy(update={"netbooster": NetBoosterConfig(start="giant", ratio=4)})
     assert "train.netbooster.ratio = 3, now it is 4" in error(starting(wider, pretrained))
 

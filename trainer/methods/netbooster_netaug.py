@@ -38,6 +38,10 @@ class NetBoosterNetAug:
         self._widens_giant = context.train.netbooster.netaug_phase == "giant"
         if self._widens_giant:
             self._epochs = range(self._booster.giant_epochs)
+            if not self._epochs:
+                raise ConfigError(
+                    'train.netbooster.netaug_phase is "giant", but giant_epochs are 0: use "finetuning"'
+                )
             family = _giant_family(context)
             initial = context.train.initial is not None
             self._augmented = NetAug(context, epochs=self._epochs, family=family, trained=initial)

@@ -57,6 +57,11 @@ class NetBooster:
                 f"train.warmup_epochs {train.warmup_epochs} must be less than the "
                 f"{self.giant_epochs} giant_epochs of train.netbooster"
             )
+        if not self.giant_epochs and config.plt_learning_rate is not None:
+            raise ConfigError(
+                "train.netbooster.plt_learning_rate starts the rate anew after giant_epochs, but there are none: "
+                "set train.learning_rate instead"
+            )
         self.phase = ""
         self._steps_per_epoch = context.steps_per_epoch
         restart = Restart(self.giant_epochs, config.plt_learning_rate or train.learning_rate)
