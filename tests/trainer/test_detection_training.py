@@ -144,7 +144,7 @@ def int8_answer(path: Path):
 
 def test_the_int8_model_finds_what_the_float_network_finds(trained):
     folder, _ = trained
-    network, architecture = load_network(trained)
+    network, architecture = load_network(folder)
     dataset = load_detection(architecture.data)
     float_scores = evaluate_detector(network, DETECTOR, dataset)
     int8_scores = evaluate_detector(int8_answer(folder / "model.tflite"), DETECTOR, dataset)
@@ -170,7 +170,7 @@ def test_the_generated_code_is_bit_exact(trained, tmp_path):
     check_support(graph)
     generate(graph, plan_memory(graph, engine_needs(graph)), tmp_path)
     model = build_host_model(graph, tmp_path)
-    dataset = load_dataset(load_network(trained)[1].data)
+    dataset = load_dataset(load_network(folder)[1].data)
     pixels = np.concatenate([images for images, _ in dataset.test(4)])
     real = quantize_input(graph, normalise(pixels, dataset.mean, dataset.std).permute(0, 2, 3, 1).numpy())
     noise = np.random.default_rng(0).integers(-128, 128, (3, SIDE, SIDE, 3), dtype=np.int8)
