@@ -102,6 +102,52 @@ def test_what_could_change_the_meaning_of_an_operation_keeps_its_width():
     }
 
 
+class Awkward(nn.Module):
+    """Operations that look alike and are not: each would give wrong results if its channels were sliced."""
+
+    def __init__(self, case: str) -> None:
+        super().__init__()
+        self.case = case
+        self.conv, self.other = nn.Conv2d(1, 16, 1), nn.Conv2d(1, 16, 1)
+        self.free = nn.Conv2d(18 if case == "padded channels" else 16, 16, 1)
+        self.mixer = nn.Linear(16, 16)
+        self.scale = nn.Parameter(torch.ones(1, 16, 1, 1))
+        self.classifier = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(functional.avg_pool2d(x, 2))
+        if self.case == "flattened pixels":
+            x = self.mixer(x.flatten(2)).unflatten(2, (4, 4))
+        elif self.case == "padded channels":
+            x = functional.pad(x, (0, 0, 0, 0, 1, 1))
+        elif self.case == "a parameter":
+            x = x * self.scale
+        elif self.case == "a softmax":
+            x = x.softmax(dim=1)
+        elif self.case == "a part":
+            x = torch.cat([x[:, 8:], x[:, :8]], dim=1)
+        elif self.case == "the weight itself":
+            x = x + functional.conv2d(x, self.free.weight * 0.1)
+        x = self.free(x) if self.case != "the weight itself" else x
+        logits: Tensor = self.classifier(x.mean((2, 3)))
+        return logits
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["flattened pixels", "padded channels", "a parameter", "a softmax", "a part", "the weight itself"],
+)
+def test_channels_that_meet_an_awkward_operation_keep_their_width(case):
+    network = Awkward(case)
+    groups = channel_groups(network)
+    free = {"free"} if case != "the weight itself" else set()
+    assert {name for group in groups for name in group.producers} == free
+    if groups:
+        family = GraphFamily(network, groups, (1.0, 1.5), (1.0,))
+        family.activate(family.draw((1.5,), (1.0,), 0))
+        assert family.network(IMAGES.float()).shape == (4, 10)
+
+
 def test_the_zoo_is_widened_as_its_structure_allows():
     with torch.device("meta"):
         found = {

@@ -107,15 +107,14 @@ _FUNCTIONS_OF_MAPS = {
     functional.max_pool2d,
     functional.avg_pool2d,
     functional.adaptive_avg_pool2d,
-    functional.pad,
     functional.interpolate,
 }
 _BINARY = {
     *(operator.add, operator.iadd, operator.sub, operator.mul, operator.imul, operator.truediv),
     *(torch.add, torch.sub, torch.mul, torch.div, "add", "add_", "sub", "mul", "mul_", "div"),
 }
-_FLATTEN = {torch.flatten, torch.squeeze, "flatten", "squeeze"}
 _SPATIAL_AXES = ({2, 3}, {-1, -2})
+_SPATIAL_PADS = 4
 
 
 class _Analysis:
@@ -155,7 +154,7 @@ class _Analysis:
     def _of_module(self, node: fx.Node) -> _Value | None:
         name = str(node.target)
         module = self._network.get_submodule(name)
-        value = self._values.get(node.all_input_nodes[0])
+        value = self._values.get(node.all_input_nodes[0]) if node.all_input_nodes else None
         if isinstance(module, nn.Conv2d):
             return self._of_convolution(name, module, value)
         if isinstance(module, nn.Linear):
@@ -166,10 +165,9 @@ class _Analysis:
             parts = ("weight", "bias", "running_mean", "running_var")
             value.group.root().outputs.extend((f"{name}.{part}", 0) for part in parts)
             return value if module.affine and module.track_running_stats else None
-        flat = isinstance(module, nn.Flatten)
-        return (
-            _Value(value.group, value.is_map and not flat) if flat or isinstance(module, _OF_MAPS) else None
-        )
+        if isinstance(module, nn.Flatten) and value.is_map:
+            return _flattened(value, module.start_dim, module.end_dim)
+        return value if value.is_map and isinstance(module, _OF_MAPS) else None
 
     def _of_linear(self, name: str, linear: nn.Linear, value: _Value | None) -> _Value | None:
         if value is not None and value.is_map:
@@ -277,14 +275,25 @@ def _of_map(value: _Value, node: fx.Node) -> _Value | None:
     """What a function makes of a map, None where it is not known here."""
     if node.target in _FUNCTIONS_OF_MAPS:
         return value
-    if node.target in _FLATTEN:  # a linear layer that then reads more than the channels fixes them
-        return _Value(value.group, is_map=False)
+    if node.target is functional.pad:
+        pads = _argument(node, 1, "pad", ())
+        return value if isinstance(pads, Sequence) and len(pads) <= _SPATIAL_PADS else None
+    if node.target in (torch.flatten, "flatten"):
+        return _flattened(value, _argument(node, 1, "start_dim", 0), _argument(node, 2, "end_dim", -1))
     if node.target in (torch.mean, "mean"):
-        dims = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
-        keeps = node.kwargs.get("keepdim", node.args[2] if len(node.args) > 2 else False)
+        dims = _argument(node, 1, "dim", None)
         if isinstance(dims, Sequence) and set(dims) in _SPATIAL_AXES:
-            return _Value(value.group, is_map=bool(keeps))
+            return _Value(value.group, is_map=bool(_argument(node, 2, "keepdim", False)))
     return None
+
+
+def _flattened(value: _Value, start: object, end: object) -> _Value | None:
+    """Features of maps; a linear layer that reads more of them than there are channels fixes the channels."""
+    return _Value(value.group, is_map=False) if (start, end) in ((1, -1), (1, 3)) else None
+
+
+def _argument(node: fx.Node, position: int, name: str, default: object) -> object:
+    return node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
 
 
 def _output_slots(name: str, layer: nn.Conv2d | nn.Linear) -> list[Slot]:

@@ -59,8 +59,8 @@ class NetBooster:
             )
         if not self.giant_epochs and config.plt_learning_rate is not None:
             raise ConfigError(
-                "train.netbooster.plt_learning_rate starts the rate anew after giant_epochs, but there are none: "
-                "set train.learning_rate instead"
+                "train.netbooster.plt_learning_rate starts the rate anew after giant_epochs, but there are "
+                "none: set train.learning_rate instead"
             )
         self.phase = ""
         self._steps_per_epoch = context.steps_per_epoch
