@@ -16,8 +16,9 @@ from shared_data import shared_data
 
 from common.errors import ConfigError
 from trainer.config import DataConfig, DetectionConfig, TrainConfig
+from trainer.data import load_dataset
 from trainer.data.registry import DatasetAbsentError
-from trainer.detection import load_detection
+from trainer.detection import DetectionDataset, load_detection
 from trainer.detection.augment import View, draw_view, render
 from trainer.detection.samples import AnnotatedImage
 
@@ -296,3 +297,16 @@ def test_an_unreadable_image_stops_the_epoch_with_its_name(tmp_path):
     (tmp_path / "JPEGImages/0.jpg").unlink()
     with pytest.raises(ConfigError, match=r"0\.jpg: cannot be read"):
         list(batches.epoch(0))
+
+
+def test_images_with_boxes_are_a_dataset_whose_labels_are_unknown(shapes):
+    dataset = load_dataset(shapes)
+    assert isinstance(dataset, DetectionDataset)
+    assert dataset.input_shape == (3, SIDE, SIDE)
+    images, labels = (np.concatenate(parts) for parts in zip(*dataset.test(), strict=True))
+    assert (images.shape, images.dtype) == ((8, SIDE, SIDE, 3), np.uint8)
+    assert labels.tolist() == [-1] * 8
+    assert [len(part) for part, _ in dataset.train(5)] == [5]
+    calibration = dataset.calibration_images(6)
+    assert calibration.shape == (6, SIDE, SIDE, 3)
+    assert np.array_equal(calibration, dataset.calibration_images(6))
