@@ -203,8 +203,14 @@ class Depthwise {
   }
 
   // Brings the inputs of the outputs from row y on into the plane; `input` is the channel's first
-  // value.
+  // value. Padding stays as it is where the plane holds the whole map.
   static void load(const int8_t* input, int y, int16_t zero_point, int16_t* plane) {
+    if constexpr (kRows >= w.out.height) {
+      constexpr int kBelow = kPlaneRows - w.padding.height;
+      copy_rows(input, kBelow < w.in.height ? kBelow : w.in.height,
+                plane + w.padding.height * kPitch);
+      return;
+    }
     const int origin = y * w.stride.height - w.padding.height;
     int row = 0;
     if (kKept > 0 && y > 0) {
@@ -212,15 +218,22 @@ class Depthwise {
       for (int i = 0; i < kKept * kPitch; i += 2) store_word(plane + i, load_word(from + i));
       row = kKept;
     }
-    const int8_t* pixel = input + (origin + row) * (w.in.width * kChannels);
-    for (; row < kPlaneRows; ++row, pixel += w.in.width * kChannels) {
-      int16_t* inside = plane + row * kPitch + kBegin;
-      if (origin + row < 0 || origin + row >= w.in.height) {
-        fill(inside, kInside, zero_point);
-        continue;
-      }
+    for (; row < kPlaneRows && origin + row < 0; ++row) {
+      fill(plane + row * kPitch + kBegin, kInside, zero_point);
+    }
+    const int data = w.in.height - origin - row;
+    const int rows = data < kPlaneRows - row ? (data < 0 ? 0 : data) : kPlaneRows - row;
+    copy_rows(input + (origin + row) * (w.in.width * kChannels), rows, plane + row * kPitch);
+    for (row += rows; row < kPlaneRows; ++row) {
+      fill(plane + row * kPitch + kBegin, kInside, zero_point);
+    }
+  }
+
+  static void copy_rows(const int8_t* pixel, int rows, int16_t* plane) {
+    int16_t* const end = plane + rows * kPitch;
+    for (; plane != end; plane += kPitch, pixel += w.in.width * kChannels) {
 #pragma GCC unroll 8
-      for (int x = 0; x < kInside; ++x) inside[x] = pixel[x * kChannels];
+      for (int x = 0; x < kInside; ++x) plane[kBegin + x] = pixel[x * kChannels];
     }
   }
 
