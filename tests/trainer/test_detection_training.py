@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from detection_networks import DETECTOR, MODEL, SIDE, write_shapes
+from detection_networks import DETECTOR, MODEL, SIDE, detector, write_shapes
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -24,7 +24,7 @@ from converter.quantize import quantize_onnx
 from converter.reference import quantize_input, reference_outputs
 from converter.tflite_reader import load_graph
 from trainer.checkpoint import load_network
-from trainer.config import DetectionConfig, NetBoosterConfig, TrainConfig
+from trainer.config import DetectionConfig, NetAugConfig, NetBoosterConfig, TrainConfig
 from trainer.data import load_dataset, normalise
 from trainer.detection import DetectionBatches, Detector, evaluate_detector, load_detection
 from trainer.tasks import make_task
@@ -178,3 +178,12 @@ def test_the_generated_code_is_bit_exact(trained, tmp_path):
     expected = reference_outputs(folder / "model.tflite", inputs)
     for sample, wanted in zip(inputs, expected, strict=True):
         np.testing.assert_array_equal(model(sample[None])[0][0], wanted)
+
+
+def test_netaug_gives_a_detector_of_the_plain_architecture(shapes, tmp_path):
+    netaug = NetAugConfig(width=(1.0, 1.5), expand=(1.0, 1.5), calibration_images=16)
+    short = {"method": "netaug", "epochs": 2, "warmup_epochs": 1, "netaug": netaug}
+    result = trainer.train(shapes, MODEL, TRAIN.model_copy(update=short), tmp_path, show_progress=False)
+    network, _ = load_network(tmp_path)
+    assert isinstance(network, Detector)
+    assert result.parameters == sum(p.numel() for p in detector().parameters())
