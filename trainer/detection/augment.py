@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from common.errors import ConfigError
 from trainer.config import DetectionConfig
 from trainer.data.images import EncodedImage
+from trainer.detection.boxes import overlaps
 from trainer.detection.samples import IMAGENET_MEAN, AnnotatedImage, Boxes
 
 Floats = npt.NDArray[np.float64]
@@ -77,9 +79,8 @@ def render(
     seen = np.array([*np.maximum(view.window[:2], 0.0), *np.minimum(view.window[2:], 1.0)])
     extent = view.window[2:] - view.window[:2]
     size = np.array([width, height])
-    target = np.round((seen - np.tile(view.window[:2], 2)) / np.tile(extent, 2) * np.tile(size, 2)).astype(
-        int
-    )
+    placed = (seen - np.tile(view.window[:2], 2)) / np.tile(extent, 2)
+    target = np.round(placed * np.tile(size, 2)).astype(int)
     target[2:] = np.minimum(np.maximum(target[2:], target[:2] + 1), size)
     target[:2] = np.minimum(target[:2], target[2:] - 1)
     left, top, right, bottom = (int(value) for value in target)
@@ -130,8 +131,8 @@ def _crop(window: Floats, boxes: Floats, generator: np.random.Generator) -> Floa
         sides = np.stack([scale * np.sqrt(aspect), scale / np.sqrt(aspect)], axis=1) * extent
         low = window[:2] + generator.random((_TRIALS, 2)) * (extent - sides)
         parts = np.concatenate([low, low + sides], axis=1)
-        shared = _overlaps(parts, boxes)
-        holds = np.stack([_centres_inside(boxes, part).any() for part in parts])
+        shared = overlaps(torch.from_numpy(parts), torch.from_numpy(boxes)).numpy()
+        holds = _centres_inside(boxes, parts).any(axis=1)
         fits = (shared.min(axis=1) >= lowest) & (shared.max(axis=1) <= highest) & holds
         if fits.any():
             candidates.append(parts[fits.argmax()])
@@ -139,18 +140,11 @@ def _crop(window: Floats, boxes: Floats, generator: np.random.Generator) -> Floa
     return chosen
 
 
-def _overlaps(first: Floats, second: Floats) -> Floats:
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = (high - low).clip(min=0).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
-    overlaps: Floats = shared / (areas[0][:, None] + areas[1][None] - shared)
-    return overlaps
-
-
-def _centres_inside(boxes: npt.NDArray[np.floating[Any]], window: Floats) -> npt.NDArray[np.bool_]:
+def _centres_inside(boxes: npt.NDArray[np.floating[Any]], windows: Floats) -> npt.NDArray[np.bool_]:
+    """Whether the centres of boxes [B, 4] lie inside of windows [..., 4]: bool [..., B]."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    inside: npt.NDArray[np.bool_] = ((centres > window[:2]) & (centres < window[2:])).all(axis=1)
+    low, high = windows[..., None, :2], windows[..., None, 2:]
+    inside: npt.NDArray[np.bool_] = ((centres > low) & (centres < high)).all(axis=-1)
     return inside
 
 

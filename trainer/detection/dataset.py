@@ -23,6 +23,8 @@ from trainer.detection.samples import (
     DetectionSamples,
 )
 
+_DEFAULT_SIDE = 416
+_FOR_CLASSIFICATION = ("crop_padding", "flip", "crop_scale", "jitter", "augment", "stream")
 _CHUNK = 32
 _HOLD_OUT_SEED = 937_162_211
 _CALIBRATION_SEED = 0
@@ -72,10 +74,6 @@ class DetectionDataset(DetectionSamples):
 
 def _unlabelled(chunks: Iterator[Pixels]) -> Chunks:
     return ((chunk, np.full(len(chunk), -1, np.int64)) for chunk in chunks)
-
-
-_DEFAULT_SIDE = 416
-_FOR_CLASSIFICATION = ("crop_padding", "flip", "crop_scale", "jitter", "augment", "stream")
 
 
 def load_detection(config: DataConfig) -> DetectionDataset:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trainer.detection.boxes import overlaps, to_corners
-from trainer.detection.grid import Grid
+from trainer.detection.grid import BOX_VALUES, Grid
 
 MIN_SCORE = 0.01
 MAX_OVERLAP = 0.45
@@ -49,7 +49,7 @@ def decode(outputs: Tensor, grid: Grid) -> list[Detections]:
     in the suppression, and 100 are kept (as GluonCV does).
     """
     boxes = predicted_boxes(outputs, grid) / grid.size.repeat(2)
-    scores = outputs[..., 4:5].sigmoid() * outputs[..., 5:].sigmoid()
+    scores = outputs[..., 4:5].sigmoid() * outputs[..., BOX_VALUES:].sigmoid()
     return [_best(*image) for image in zip(boxes, scores, strict=True)]
 
 

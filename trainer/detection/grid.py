@@ -10,6 +10,10 @@ from torch import Tensor
 from trainer.config import DetectorConfig
 from trainer.detection.backbone import STRIDES
 
+ANCHORS_PER_CELL = 3
+BOX_VALUES = 5
+"""Of a prediction: centre x and y, width, height and objectness, before the scores of the classes."""
+
 
 @dataclass(frozen=True)
 class Grid:

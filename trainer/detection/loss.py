@@ -13,10 +13,9 @@ from trainer.config import DetectorConfig
 from trainer.data.batches import Batch
 from trainer.detection.boxes import overlaps, shape_overlaps, to_corners
 from trainer.detection.decode import predicted_boxes
-from trainer.detection.grid import Grid, make_grid
+from trainer.detection.grid import ANCHORS_PER_CELL, BOX_VALUES, Grid, make_grid
 from trainer.objectives import BatchLoss
 
-ANCHORS = 3  # of each stride
 BOX_COLUMNS = 6
 """Of a label: class (-1: no box), centre x and y, width, height as shares of the image, weight."""
 
@@ -45,18 +44,19 @@ def assign(labels: Tensor, grid: Grid) -> Targets:
     It is the one of the cell in which the box's centre lies whose anchor, of all nine, has the shape most
     like the box (by the IoU with a common centre). Where two boxes want the same one, the later gets it.
     """
-    images, places = (labels[..., 0] >= 0).nonzero(as_tuple=True)
-    rows = labels[images, places]
+    images, indices = (labels[..., 0] >= 0).nonzero(as_tuple=True)
+    rows = labels[images, indices]
     sizes = rows[:, 3:5] * grid.size
     centres = rows[:, 1:3] * grid.size
-    shapes = torch.stack([grid.anchors[start + index] for start in grid.starts for index in range(ANCHORS)])
+    shapes = torch.cat([grid.anchors[start : start + ANCHORS_PER_CELL] for start in grid.starts])
     best = shape_overlaps(sizes, shapes).argmax(dim=1)
     starts, columns = (torch.tensor(x, device=labels.device) for x in (grid.starts, grid.columns))
-    level = best // ANCHORS
+    level, anchor = best // ANCHORS_PER_CELL, best % ANCHORS_PER_CELL
     strides = grid.strides[starts[level]]
     extent = (grid.size / strides).long()
     cells = torch.minimum((centres / strides).long(), extent - 1)
-    predictions = starts[level] + (cells[:, 1] * columns[level] + cells[:, 0]) * ANCHORS + best % ANCHORS
+    places = cells[:, 1] * columns[level] + cells[:, 0]
+    predictions = starts[level] + places * ANCHORS_PER_CELL + anchor
     last = _last_of_each(images * grid.predictions + predictions)
     within = (centres / strides - cells)[last]
     logarithms = (sizes / shapes[best]).clamp(min=1e-6).log()[last]
@@ -90,7 +90,7 @@ def detection_loss(outputs: Tensor, labels: Tensor, grid: Grid, ignore_overlap: 
     chosen = outputs[targets.images, targets.predictions]
     entropy = functional.binary_cross_entropy_with_logits
     scales = (targets.weights * targets.scales)[:, None]
-    classes = functional.one_hot(targets.classes, outputs.shape[2] - 5).to(outputs.dtype)
+    classes = functional.one_hot(targets.classes, outputs.shape[2] - BOX_VALUES).to(outputs.dtype)
     found = outputs.new_zeros(outputs.shape[:2])
     found[targets.images, targets.predictions] = 1.0
     weights = (~_overlapping(outputs, labels, grid, ignore_overlap)).to(outputs.dtype)
@@ -99,7 +99,7 @@ def detection_loss(outputs: Tensor, labels: Tensor, grid: Grid, ignore_overlap: 
         entropy(outputs[..., 4], found, weights, reduction="sum")
         + (scales * entropy(chosen[:, :2], targets.centres, reduction="none")).sum()
         + (scales * (chosen[:, 2:4] - targets.sizes).abs()).sum()
-        + (targets.weights[:, None] * entropy(chosen[:, 5:], classes, reduction="none")).sum()
+        + (targets.weights[:, None] * entropy(chosen[:, BOX_VALUES:], classes, reduction="none")).sum()
     )
 
 

@@ -15,12 +15,9 @@ from torch.nn import functional
 from common.errors import ConfigError
 from trainer.config import DetectorConfig, ModelConfig
 from trainer.detection.backbone import STRIDES, Backbone, Features
+from trainer.detection.grid import ANCHORS_PER_CELL, BOX_VALUES
 from trainer.models.network import InputShape
 from trainer.models.registry import MODELS
-
-ANCHORS_PER_CELL = 3
-BOX_VALUES = 5
-"""Centre x and y, width, height and objectness, before the scores of the classes."""
 
 _SLOPE = 0.1
 
