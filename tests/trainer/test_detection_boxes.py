@@ -16,7 +16,7 @@ from trainer.detection.decode import CANDIDATES, KEPT, MAX_OVERLAP, MIN_SCORE, s
 
 CONFIG = DetectorConfig()
 
-coordinates = st.floats(0, 1, width=32)
+coordinates = st.integers(0, 1024).map(lambda value: value / 1024)
 
 
 @st.composite
