@@ -323,7 +323,7 @@ def test_a_network_without_hidden_channels_is_refused():
 
 def test_estimated_statistics_do_better_than_those_that_wider_networks_wrote_to(tmp_path):
     train = TRAIN.model_copy(update={"method": "netaug", "epochs": 6, "learning_rate": 0.3})
-    result = trainer.train(DATA.model_copy(update={"train_limit": None}), MODEL, train, tmp_path)
+    result = trainer.train(DATA, MODEL, train, tmp_path)
     stale, architecture = load_network(tmp_path)
     shared = load_file(tmp_path / "resume.safetensors")
     for name, tensor in stale.state_dict().items():
