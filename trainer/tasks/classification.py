@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from trainer.checkpoint import Architecture
 from trainer.config import DataConfig, ModelConfig, TrainConfig
 from trainer.data import load_dataset
-from trainer.data.batches import BatchSource
 from trainer.data.dataset import Chunks
 from trainer.evaluate import accuracy
-from trainer.models import build_network, count
 from trainer.objectives import OBJECTIVES, Objective, ObjectiveContext
+from trainer.tasks.dataset_task import DatasetTask
 
 _TRAIN_SAMPLES = 10_000
 
 
-class Classification:
+class Classification(DatasetTask):
     """Top-1 accuracy on all test images and on up to 10,000 training images."""
 
     metric = "top-1"
@@ -25,34 +23,11 @@ class Classification:
         self, data: DataConfig, model: ModelConfig, train: TrainConfig, rank: int = 0, ranks: int = 1
     ) -> None:
         make_objective = OBJECTIVES.get(train.objective)
-        self._model = model
         self._device = train.device
-        self._dataset = load_dataset(data)
-        self.data = self._dataset.config
-        self.batches: BatchSource = self._dataset.batches(train, rank, ranks)
-        dataset = self._dataset
+        self._dataset = dataset = load_dataset(data)
+        super().__init__(dataset, model, train, rank, ranks)
         self.objective: Objective = make_objective(
             ObjectiveContext(train, dataset.input_shape, dataset.class_names, dataset.mean, dataset.std)
-        )
-
-    def build(self) -> nn.Module:
-        """The network of the configuration, for the images and classes of the dataset."""
-        return build_network(self._model, self._dataset.input_shape, len(self._dataset.class_names))
-
-    def architecture(self, network: nn.Module) -> Architecture:
-        """With parameters and MACs counted."""
-        dataset = self._dataset
-        cost = count(network, dataset.input_shape)
-        return Architecture(
-            model=self._model,
-            data=dataset.config,
-            dataset=dataset.config.name,
-            class_names=dataset.class_names,
-            input_shape=dataset.input_shape,
-            mean=dataset.mean,
-            std=dataset.std,
-            parameters=cost.parameters,
-            macs=cost.macs,
         )
 
     def hits(self, outputs: Tensor, labels: Tensor) -> Tensor:

@@ -7,19 +7,17 @@ import logging
 from torch import Tensor, nn
 
 from common.errors import ConfigError
-from trainer.checkpoint import Architecture
 from trainer.config import DataConfig, ModelConfig, TrainConfig
-from trainer.data.batches import BatchSource
 from trainer.detection import DetectionObjective, evaluate_detector, load_detection
-from trainer.models import build_network, count
 from trainer.objectives import Objective
+from trainer.tasks.dataset_task import DatasetTask
 
 _log = logging.getLogger(__name__)
 
 _TRAIN_IMAGES = 500
 
 
-class Detection:
+class Detection(DatasetTask):
     """COCO's average precision at an overlap of 0.5, on all test images and on up to 500 training images."""
 
     metric = "AP50"
@@ -32,34 +30,12 @@ class Detection:
             raise ConfigError(
                 f"train.objective {train.objective!r} is for classification: a detector has its own loss"
             )
-        self._model = model
         self._detector = model.detector
         self._device = train.device
         self._dataset = load_detection(data)
-        self.data = self._dataset.config
-        self.batches: BatchSource = self._dataset.batches(train, rank, ranks)
+        super().__init__(self._dataset, model, train, rank, ranks)
         self.objective: Objective = DetectionObjective(
             self._detector, train.batch_size, train.detection.ignore_overlap
-        )
-
-    def build(self) -> nn.Module:
-        """The detector of the configuration, for the images and classes of the dataset."""
-        return build_network(self._model, self._dataset.input_shape, len(self._dataset.class_names))
-
-    def architecture(self, network: nn.Module) -> Architecture:
-        """With parameters and MACs counted."""
-        dataset = self._dataset
-        cost = count(network, dataset.input_shape)
-        return Architecture(
-            model=self._model,
-            data=dataset.config,
-            dataset=dataset.config.name,
-            class_names=dataset.class_names,
-            input_shape=dataset.input_shape,
-            mean=dataset.mean,
-            std=dataset.std,
-            parameters=cost.parameters,
-            macs=cost.macs,
         )
 
     def hits(self, outputs: Tensor, labels: Tensor) -> None:
