@@ -24,7 +24,7 @@ class Taps3x3 {
 
   static const uint32_t* prepared(const uint32_t* stream, uint32_t*) { return stream; }
 
-  Taps3x3(const uint32_t* words, int32_t) {
+  Taps3x3(const uint32_t* words, const uint32_t*) {
 #pragma GCC unroll 3
     for (int y = 0; y < 3; ++y) load_pair(words + 2 * y, taps01_[y], taps12_[y]);
   }
@@ -61,19 +61,21 @@ class Taps3x3 {
 
 // Any other kernel. Its taps are widened once for a channel and read again for each four outputs.
 // With stride 1 two words meet each word of a row: the taps as even outputs see them, and as odd
-// ones do, one to the right. With even strides all see the same. The stream holds int8 taps, four a
-// word, each row by itself: taps 0 and 1 are bytes 0 and 2.
+// ones do, one to the right. With even strides all see the same. The stream holds by how much sums
+// are shifted to the left to be doubled, then int8 taps, four a word, each row by itself: taps 0
+// and 1 are bytes 0 and 2.
 template <int kHeight, int kWidth, int kStride, int kPitch>
 class AnyTaps {
  public:
   static constexpr int kSpan = kStride == 1 ? kWidth / 2 + 1 : (kWidth + 1) / 2;
   static constexpr int kPhases = kStride == 1 ? 2 : 1;
   static constexpr int kTogether = 4;
-  static constexpr int kStreamWords = kHeight * ((kSpan + 1) / 2);
+  static constexpr int kStreamWords = 1 + kHeight * ((kSpan + 1) / 2);
   static constexpr int kPrepared = kHeight * kSpan * kPhases;
 
   static const uint32_t* prepared(const uint32_t* stream, uint32_t* words) {
     uint32_t* next = words;
+    ++stream;
     for (int y = 0; y < kHeight; ++y) {
       uint32_t before = 0;
 #pragma GCC unroll 4
@@ -92,7 +94,8 @@ class AnyTaps {
     return words;
   }
 
-  AnyTaps(const uint32_t* words, int32_t doubling) : words_(words), doubling_(doubling) {}
+  AnyTaps(const uint32_t* words, const uint32_t* stream)
+      : words_(words), doubling_(static_cast<int32_t>(stream[0])) {}
 
   int32_t doubled(int32_t sum) const { return shift_left(sum, doubling_); }
 
@@ -138,9 +141,9 @@ class AnyTaps {
 };
 
 // kRows: rows of outputs for which a plane holds the inputs. stream: for each output channel its
-// bias, by how much accumulators are shifted to be doubled, FastScale and taps. scratch: the words
-// of prepared taps, then kPlaneRows * kPitch elements. With kMultiplier 1 the output may take the
-// place of the input where no row is overwritten before it is read.
+// bias, FastScale and taps. scratch: the words of prepared taps, then kPlaneRows * kPitch elements.
+// With kMultiplier 1 the output may take the place of the input where no row is overwritten before
+// it is read.
 template <const Window& w, int kChannels, int kMultiplier, int kRows, typename Clamp>
 class Depthwise {
  public:
@@ -161,7 +164,7 @@ class Depthwise {
   static constexpr int kPlaneRows = (kRows - 1) * w.stride.height + w.kernel.height;
   // Rows that the next kRows outputs read again; negative where rows are skipped.
   static constexpr int kKept = w.kernel.height - w.stride.height;
-  static constexpr int kHeader = 2 + kScaleWords;
+  static constexpr int kHeader = 1 + kScaleWords;
   // Columns of the plane that lie inside the data.
   static constexpr int kBegin = w.padding.width;
   static constexpr int kInside = kPitch - kBegin < w.in.width ? kPitch - kBegin : w.in.width;
@@ -241,8 +244,8 @@ class Depthwise {
   static void compute(const uint32_t* stream, const uint32_t* words, const int16_t* plane, int rows,
                       int8_t* output) {
     const int32_t bias = static_cast<int32_t>(stream[0]);
-    const FastScale scale = fast_scale<Clamp>(stream + 2);
-    const Taps taps(words, static_cast<int32_t>(stream[1]));
+    const FastScale scale = fast_scale<Clamp>(stream + 1);
+    const Taps taps(words, stream + kHeader);
     for (int y = 0; y < rows; ++y, plane += w.stride.height * kPitch) {
       const int16_t* x = plane;
       const int16_t* const end = x + kWhole * kStride;

@@ -73,27 +73,28 @@ def _register_taps(conv: Convolution) -> Integers:
     return words
 
 
-def _packed_taps(conv: Convolution) -> Integers:
-    """The taps of each channel for `AnyTaps`: uint32 [channels, words]."""
+def _packed_taps(conv: Convolution, left: Integers) -> Integers:
+    """The stream of each channel's taps for `AnyTaps`: uint32 [channels, words]; left: shifts of the sums."""
     length = -(-_span(conv) // 2) * 4
     rows = np.pad(conv.weights[..., 0], ((0, 0), (0, 0), (0, length - conv.window.kernel[1]))) & 0xFF
     taps = rows.reshape(conv.channels, -1, 4)
-    words: Integers = taps[..., 0] | taps[..., 2] << 8 | taps[..., 1] << 16 | taps[..., 3] << 24
-    return words
+    words = taps[..., 0] | taps[..., 2] << 8 | taps[..., 1] << 16 | taps[..., 3] << 24
+    stream: Integers = np.concatenate([1 + left[:, None], words], axis=1)
+    return stream
 
 
 def _emit(conv: Convolution, names: Names) -> LayerCode:
     conv = undilated(conv)
     fast = fast_convolution(conv)
     assert fast is not None
-    left = np.array([scale.left for scale in fast.scales])
     shifted = fast.with_shifted_weights()
     if _in_registers(conv):
-        bias, doubling, taps = 2 * shifted.conv.folded_bias, 0 * left, _register_taps(shifted.conv)
+        bias, taps = 2 * shifted.conv.folded_bias, _register_taps(shifted.conv)
     else:
-        bias, doubling, taps = fast.conv.folded_bias, 1 + left, _packed_taps(fast.conv)
+        left = np.array([scale.left for scale in fast.scales])
+        bias, taps = fast.conv.folded_bias, _packed_taps(fast.conv, left)
     scales = np.array([scale.words for scale in shifted.scales])
-    stream = np.concatenate([bias[:, None], doubling[:, None], scales, taps], axis=1).reshape(-1) & 0xFFFFFFFF
+    stream = np.concatenate([bias[:, None], scales, taps], axis=1).reshape(-1) & 0xFFFFFFFF
     array = Array("Stream", "uint32_t", [f"0x{word:X}u" for word in stream], 4 * len(stream))
     declaration = f"constexpr kernels::Window {names.prefix}Window = {conv.window.cpp()};"
     kernel = (
