@@ -310,3 +310,13 @@ def test_images_with_boxes_are_a_dataset_whose_labels_are_unknown(shapes):
     calibration = dataset.calibration_images(6)
     assert calibration.shape == (6, SIDE, SIDE, 3)
     assert np.array_equal(calibration, dataset.calibration_images(6))
+
+
+def test_several_processes_share_each_batch(shapes):
+    dataset = load_detection(shapes)
+    whole = list(dataset.batches(TRAIN).epoch(0))
+    parts = [list(dataset.batches(TRAIN, rank, 2).epoch(0)) for rank in range(2)]
+    for batch, first, second in zip(whole, *parts, strict=True):
+        assert torch.equal(batch.images, torch.cat([first.images, second.images]))
+        boxes = [part.labels[part.labels[..., 0] >= 0] for part in (batch, first, second)]
+        assert torch.equal(boxes[0], torch.cat(boxes[1:]))
