@@ -89,12 +89,17 @@ def plan_memory(
     Raises:
         ValueError: `needs` names operators or tensors that do not fit together.
     """
-    work, best = _with_best_parts(graph, needs or EngineNeeds(), alignment)
+    needs = needs or EngineNeeds()
+    work, best = _with_best_parts(graph, needs, alignment)
     bound = best.lower_bound
     layout = _layout(work, best.order, next(_sharings(work, best.order)), effort // 2)
     if layout.height > bound:
         layout, bound = _improved(work, layout, bound, effort - layout.effort)
-    return _plan(graph, layout, bound, work)
+    plan = _plan(graph, layout, bound, work)
+    if work.needs.parts and plan.arena_bytes > best.lower_bound:
+        apart = plan_memory(graph, replace(needs, parts={}), alignment, effort)
+        return min(plan, apart, key=lambda found: found.arena_bytes)
+    return plan
 
 
 def check_plan(graph: Graph, plan: MemoryPlan) -> list[str]:
