@@ -7,7 +7,9 @@ CPUs and by NCCL between CUDA devices.
 
 from __future__ import annotations
 
+import atexit
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,25 +99,28 @@ class Ranks:
 
 @contextmanager
 def joined(config: TrainConfig) -> Iterator[Ranks]:
-    """Join the other processes of this training, if there are any, and leave them in the end.
+    """Join the other processes of this training, if there are any.
 
-    Raises ConfigError where the batch cannot be shared among them, LostProcessError where they do not come.
+    They stay together for further trainings, until they end or one raises an error. Raises ConfigError where
+    the batch cannot be shared among them, LostProcessError where they do not come.
     """
     launch = launched()
     if launch.count == 1:
         yield Ranks()
         return
     _check_parts(config, launch)
-    _join(config, launch)
+    if not distributed.is_initialized():
+        _join(config, launch)
+        atexit.register(_leave)
     try:
         yield Ranks(launch.rank, launch.count)
     except BaseException as error:
+        atexit.unregister(_leave)
         if config.device == "cpu":  # leaving NCCL would wait for the others
-            distributed.destroy_process_group()
+            _leave()
         if isinstance(error, UserError):
             raise type(error)(f"process {launch.rank + 1} of {launch.count}: {error}") from error
         raise
-    distributed.destroy_process_group()
 
 
 def own_device(config: TrainConfig) -> TrainConfig:
@@ -158,8 +163,13 @@ def _join(config: TrainConfig, launch: Launch) -> None:
     except (RuntimeError, ValueError) as error:  # torch's DistError is a RuntimeError
         raise LostProcessError(
             f"process {launch.rank + 1} of {launch.count} could not join the others within train.timeout "
-            f"{config.timeout:g} s ({_first_line(error)}): start all by torchrun or accelerate launch"
+            f"{config.timeout:g} s ({_first_sentence(error)}): start all by torchrun or accelerate launch"
         ) from error
+
+
+def _leave() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 @contextmanager
@@ -169,7 +179,8 @@ def _others() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise LostProcessError(
-            f"another process of the training failed or did not answer, see its output ({_first_line(error)})"
+            "another process of the training failed or did not answer, see its output "
+            f"({_first_sentence(error)})"
         ) from error
 
 
@@ -198,6 +209,7 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         yield bucket
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def _first_sentence(error: BaseException) -> str:
+    """Of what a backend says, without the place in its source that it begins with."""
+    lines = re.sub(r"^\[[^]]*\.\w+:\d+\] *", "", str(error).strip()).splitlines()
+    return lines[0].partition(". ")[0] if lines else type(error).__name__

@@ -103,7 +103,9 @@ def test_a_gradient_that_is_no_number_in_one_process_ends_all(tmp_path):
 def test_a_process_that_fails_ends_the_others_in_one_line(tmp_path, kind, code):
     first, second = run_together([Job(tmp_path, SHORT, fault=Fault(kind, 3, (1,)))], tmp_path)
     assert first.code == 2
-    assert re.fullmatch(r"process 1 of 2: another process .* failed or did not answer, see.*\n", first.errors)
+    assert re.fullmatch(
+        r"process 1 of 2: another process .* did not answer, see its output \([^/]+\)\n", first.errors
+    )
     assert second.code == code
     assert second.errors == ("process 2 of 2: this process cannot go on\n" if kind == "error" else "")
 
