@@ -173,8 +173,11 @@ def machine() -> dict[str, object]:
     import torch
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text().splitlines() if listed.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
-        "processor": platform.processor() or platform.machine(),
+        "processor": names[0] if names else platform.machine(),
         "cores": os.cpu_count(),
         "gpu": gpu,
         "load_average": os.getloadavg()[0],
