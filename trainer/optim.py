@@ -24,8 +24,10 @@ def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optim
     ]
     if config.optimizer == "adam":
         return torch.optim.Adam(groups, lr=config.learning_rate, betas=(config.momentum, 0.999), fused=True)
+    # Where float16 overflows in the first step, PyTorch's fused SGD leaves momentum uninitialised.
+    fused = config.precision != "float16"
     return torch.optim.SGD(
-        groups, lr=config.learning_rate, momentum=config.momentum, nesterov=True, fused=True
+        groups, lr=config.learning_rate, momentum=config.momentum, nesterov=True, fused=fused
     )
 
 

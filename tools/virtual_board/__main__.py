@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from common.errors import ExitCode, UserError
 from converter.board import load_board
@@ -46,24 +51,46 @@ class _Log:
         self._warnings, self._faults = len(self._board.warnings), len(self._board.faults)
 
 
+@contextmanager
+def _until_interrupted() -> Iterator[BinaryIO]:
+    """Give a stream that ends with the first Ctrl-C; the second one raises KeyboardInterrupt.
+
+    An exception could come inside of a callback of the emulator, where it would be lost.
+    """
+    reading, writing = os.pipe()
+
+    def interrupt(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.close(writing)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with os.fdopen(reading, "rb", buffering=0) as stream:
+            yield stream
+    finally:
+        if signal.signal(signal.SIGINT, before) is interrupt:
+            os.close(writing)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit code."""
     options = _parse(arguments)
     try:
-        service = Service(options.port, options.pty)
-        try:
-            board = VirtualBoard(load_board(options.board), options.elf, service.send, options.deadline)
-            sys.stdout.write(f"{service.url}\n{service.pty or ''}\n")
-            sys.stdout.flush()
-            service.run(board, _Log(board))
-        finally:
-            service.close()
+        with _until_interrupted() as interruption:
+            service = Service(options.port, options.pty, interruption)
+            try:
+                board = VirtualBoard(load_board(options.board), options.elf, service.send, options.deadline)
+                sys.stdout.write(f"{service.url}\n{service.pty or ''}\n")
+                sys.stdout.flush()
+                service.run(board, _Log(board))
+            finally:
+                service.close()
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return int(error.exit_code)
     except KeyboardInterrupt:
-        return int(ExitCode.INTERRUPTED)
-    return int(ExitCode.OK)
+        pass
+    return int(ExitCode.INTERRUPTED)
 
 
 if __name__ == "__main__":
