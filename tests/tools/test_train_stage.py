@@ -9,6 +9,7 @@ import pytest
 from tools import stages
 from tools.config import RunConfig
 from tools.runs import RunFolder
+from tools.sweep.folder import TrainingFolder
 from trainer import loop
 from trainer.config import DistillationConfig, TrainConfig
 from trainer.loop import TrainResult
@@ -29,7 +30,8 @@ def test_another_network_to_start_or_learn_from_trains_anew(
         return TrainResult(0.5, 0.5, 1, 1.0, 1, 1, "top-1")
 
     monkeypatch.setattr(loop, "train", train)
-    earlier = tmp_path / "earlier"
+    monkeypatch.chdir(tmp_path)
+    earlier = Path("earlier")
     earlier.mkdir()
     (earlier / "model.safetensors").write_bytes(b"first")
     config = {
@@ -41,6 +43,8 @@ def test_another_network_to_start_or_learn_from_trains_anew(
     for _ in range(2):
         stages.train(run, RunConfig(train=config))
     assert len(trained) == 1
+    assert TrainingFolder(run.path).result(RunConfig(train=config), {}) is not None
     (earlier / "model.safetensors").write_bytes(b"second")
+    assert TrainingFolder(run.path).result(RunConfig(train=config), {}) is None
     stages.train(run, RunConfig(train=config))
     assert len(trained) == 2
