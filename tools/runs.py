@@ -158,6 +158,11 @@ class RunFolder:
         except ValueError:
             return str(path)
 
+    def named(self, name: str) -> Path:
+        """The file that the manifest calls `name`: its own or, like another run's weights, elsewhere."""
+        own = self.path / name
+        return own if own.exists() else Path(name)
+
     def _unchanged(self, outputs: dict[str, str]) -> bool:
         return all(
             (self.path / name).exists() and _digest(self.path / name) == digest

@@ -58,7 +58,7 @@ class TrainingFolder:
         try:
             before = resolve({name: record.config.get(name, {}) for name in _TRAINED_BY}, "manifest")
             unchanged = _alike(before, config) and all(
-                files.sha256(self._file(name)) == digest
+                files.sha256(self.run.named(name)) == digest
                 for name, digest in (record.outputs | record.inputs).items()
             )
         except (ConfigError, OSError):
@@ -98,11 +98,6 @@ class TrainingFolder:
         except OSError:
             return ""
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-    def _file(self, name: str) -> Path:
-        """A file that the manifest names: of the run or, like weights that it started from, elsewhere."""
-        own = self.run.path / name
-        return own if own.exists() else Path(name)
 
     def _record(self) -> StageRecord | None:
         return self.run.manifest().stages.get("train")
