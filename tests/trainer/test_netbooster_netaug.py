@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from interruption import train_until
 from safetensors.torch import load_file
 from tiny_configs import DATA, MODEL, NETAUG, TRAIN, network, randomise
 from torch.nn import functional
@@ -19,7 +20,6 @@ from trainer.methods.netbooster.giant_file import save_giant
 from trainer.methods.netbooster_netaug import NetBoosterNetAug
 from trainer.models import InvertedResidualNetwork, build_network
 from trainer.optim import make_optimizer
-from trainer.seeds import derive_seed
 
 SHORT = TRAIN.model_copy(
     update={
@@ -179,16 +179,7 @@ def test_a_training_with_a_widened_giant_resumes_to_the_same_weights(widened, tm
 
 def interrupted(folder, monkeypatch, stop, train=SHORT) -> None:
     """Train until step `stop`."""
-
-    def interrupt(seed, purpose, *indices):
-        if (purpose, *indices[:1]) == ("step", stop):
-            raise KeyboardInterrupt
-        return derive_seed(seed, purpose, *indices)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("trainer.loop.derive_seed", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            trainer.train(DATA, MODEL, train, folder)
+    train_until(stop, monkeypatch, DATA, MODEL, train, folder)
 
 
 @pytest.fixture(scope="module")

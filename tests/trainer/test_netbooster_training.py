@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from interruption import train_until
 from safetensors.torch import load_file
 from tiny_configs import DATA, MODEL, TRAIN, network
 from torch import nn
@@ -19,7 +20,6 @@ from trainer.methods import MethodContext
 from trainer.methods.netbooster import NetBooster, set_slope
 from trainer.methods.netbooster.expansion import ExpandedLayer
 from trainer.optim import Restart, learning_rate, make_optimizer
-from trainer.seeds import derive_seed
 
 NETBOOSTER = NetBoosterConfig(giant_epochs=2, decay_epochs=2, plt_learning_rate=0.05)
 SHORT = TRAIN.model_copy(update={"method": "netbooster", "epochs": 5, "netbooster": NETBOOSTER})
@@ -158,16 +158,7 @@ def test_a_training_stopped_while_slopes_decay_resumes_to_the_same_weights(
     trained, tmp_path, monkeypatch, stop
 ):
     whole, result, _ = trained
-
-    def interrupt(seed, purpose, *indices):
-        if (purpose, *indices) == ("step", stop):
-            raise KeyboardInterrupt
-        return derive_seed(seed, purpose, *indices)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("trainer.loop.derive_seed", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            trainer.train(DATA, MODEL, SHORT, tmp_path)
+    train_until(stop, monkeypatch, DATA, MODEL, SHORT, tmp_path)
     state = load_file(tmp_path / "resume.safetensors")
     last = stop // STEPS * STEPS - 1
     assert {tensor.item() for name, tensor in state.items() if name.endswith(".slope")} == {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from interruption import train_until
 from safetensors.torch import load_file
 from tiny_configs import DATA, MODEL, TRAIN, network, randomise
 from torch import nn
@@ -18,7 +19,6 @@ from trainer.models import InvertedResidualNetwork, build_network
 from trainer.models.initialise import initialise
 from trainer.models.lite_residual import LiteResidual
 from trainer.optim import make_optimizer
-from trainer.seeds import derive_seed
 
 LITE = MODEL.model_copy(update={"lite_residuals": True})
 TINYTL = TRAIN.model_copy(
@@ -156,16 +156,7 @@ def test_adam_resumes_to_the_same_weights(pretrained, tmp_path, monkeypatch, wor
     train = train_config(pretrained).model_copy(update={"workers": workers})
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     trainer.train(DATA, LITE, train, whole)
-
-    def interrupt(seed, purpose, *indices):
-        if (purpose, *indices[:1]) == ("step", 2 * STEPS + 1):
-            raise KeyboardInterrupt
-        return derive_seed(seed, purpose, *indices)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("trainer.loop.derive_seed", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            trainer.train(DATA, LITE, train, parts)
+    train_until(2 * STEPS + 1, monkeypatch, DATA, LITE, train, parts)
     trainer.train(DATA, LITE, train, parts, resume=True)
     assert (parts / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from interruption import train_until
 from safetensors.torch import load_file
 from tiny_configs import DATA, MODEL, NETAUG, TRAIN, network, randomise
 from torch import nn
@@ -24,7 +25,6 @@ from trainer.methods.netbooster import NetBooster, contract, expand, set_slope
 from trainer.methods.netbooster.giant_file import save_giant, start_giant
 from trainer.models import build_network
 from trainer.optim import learning_rate
-from trainer.seeds import derive_seed
 
 SHORT = TRAIN.model_copy(update={"epochs": 2})
 BOOSTED = TRAIN.model_copy(
@@ -187,15 +187,7 @@ def test_the_giant_is_kept_as_it_was_before_its_activations_decay(pretrained):
 
 
 def test_giant_files_of_resumed_trainings_are_the_same(pretrained, tmp_path, monkeypatch):
-    def interrupt(seed, purpose, *indices):
-        if (purpose, *indices[:1]) == ("step", 2 * 8 + 3):
-            raise KeyboardInterrupt
-        return derive_seed(seed, purpose, *indices)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("trainer.loop.derive_seed", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            trainer.train(DATA, MODEL, BOOSTED, tmp_path)
+    train_until(2 * 8 + 3, monkeypatch, DATA, MODEL, BOOSTED, tmp_path)
     (tmp_path / "giant.safetensors").unlink()
     trainer.train(DATA, MODEL, BOOSTED, tmp_path, resume=True)
     name = "giant.safetensors"
@@ -244,16 +236,7 @@ def test_downstream_linearization_resumes_to_the_same_weights(
     train = starting(DOWNSTREAM, pretrained)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     trainer.train(target, MODEL, train, whole)
-
-    def interrupt(seed, purpose, *indices):
-        if (purpose, *indices[:1]) == ("step", stop):
-            raise KeyboardInterrupt
-        return derive_seed(seed, purpose, *indices)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("trainer.loop.derive_seed", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            trainer.train(target, MODEL, train, parts)
+    train_until(stop, monkeypatch, target, MODEL, train, parts)
     trainer.train(target, MODEL, train, parts, resume=True)
     states = [load_file(folder / "resume.safetensors") for folder in (whole, parts)]
     assert states[0].keys() == states[1].keys()
