@@ -39,7 +39,8 @@ def train(run: RunFolder, config: RunConfig, *, resume: bool = False) -> StageRe
     def work() -> dict[str, Any]:
         from trainer.loop import train as train_network
 
-        return asdict(train_network(config.data, config.model, config.train, run.training, resume=resume))
+        result = train_network(config.data, config.model, config.train, run.training, resume=resume)
+        return result.model_dump()
 
     launch = launched()
     if not launch.main:

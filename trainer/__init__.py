@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trainer.config import DataConfig, ModelConfig, TrainConfig
-    from trainer.loop import TrainResult
+    from trainer.result import TrainResult
 
 
 def train(

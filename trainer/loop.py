@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from trainer.optim import learning_rate, make_optimizer, set_learning_rate
 from trainer.parallel import Ranks, joined, own_device
 from trainer.precision import Precision
 from trainer.regularise import regularise
+from trainer.result import TrainResult
 from trainer.route import forget, keep
 from trainer.seeds import derive_seed
 from trainer.tasks import make_task
@@ -51,23 +51,6 @@ _FREE_SETTINGS = (
     "train.timeout",
 )
 _SHARING_SETTINGS = ("train.workers", "train.accumulate")
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """How the tiny network does after the last epoch, 0..1, on the test samples and on training samples.
-
-    `metric` names what `accuracy` and `train_accuracy` are. `seconds` are of all epochs, those before a
-    resume included; `macs` are of one image.
-    """
-
-    accuracy: float
-    train_accuracy: float
-    epochs: int
-    seconds: float
-    parameters: int
-    macs: int
-    metric: str
 
 
 def train(
@@ -154,7 +137,7 @@ class _Training:
                 journal.add(row)
         result = self.ranks.broadcast(lambda: self._finish(journal.rows))
         assert result is not None
-        return TrainResult(**json.loads(result))
+        return TrainResult.model_validate_json(result)
 
     def _announce(self) -> None:
         cost = self.architecture
@@ -263,7 +246,7 @@ class _Training:
             metric=self.task.metric,
         )
         save_network(self.folder, network, self.architecture)
-        return json.dumps(asdict(result)).encode()
+        return result.model_dump_json().encode()
 
 
 def _settings(data: DataConfig, model: ModelConfig, config: TrainConfig, processes: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tools.runs import RunFolder
 from tools.sweep.folder import TrainingFolder
 from trainer import loop
 from trainer.config import DistillationConfig, TrainConfig
-from trainer.loop import TrainResult
+from trainer.result import TrainResult
 
 
 @pytest.mark.parametrize("key", ["initial", "teacher", "teachers"])
@@ -27,7 +27,7 @@ def test_another_network_to_start_or_learn_from_trains_anew(
         for name in ("model.safetensors", "model.json"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(f"{len(trained)}")
-        return TrainResult(0.5, 0.5, 1, 1.0, 1, 1, "top-1")
+        return TrainResult(accuracy=0.5, train_accuracy=0.5, epochs=1, seconds=1.0, parameters=1, macs=1)
 
     monkeypatch.setattr(loop, "train", train)
     monkeypatch.chdir(tmp_path)

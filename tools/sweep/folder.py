@@ -7,34 +7,19 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from common import files
 from common.errors import ConfigError
 from tools.config import RunConfig, load_config, resolve, to_toml
 from tools.runs import RunFolder, StageRecord
+from trainer.result import TrainResult
 
 LOG = "train.log"
 _NEEDS = "needs.json"
 _TRAINED_BY = {"data", "model", "train"}
 
 Digests = Mapping[str, str]
-
-
-class Result(BaseModel):
-    """What a training found.
-
-    Accuracies 0..1 are of the network after the last epoch, seconds of all epochs, parameters and MACs of one
-    image.
-    """
-
-    accuracy: float
-    train_accuracy: float
-    epochs: int
-    seconds: float
-    parameters: int
-    macs: int
-    metric: str = "top-1"
 
 
 class TrainingFolder:
@@ -47,7 +32,7 @@ class TrainingFolder:
         self.weights = self.run.training / "model.safetensors"
         self._needs = path / _NEEDS
 
-    def result(self, config: RunConfig, needs: Digests) -> Result | None:
+    def result(self, config: RunConfig, needs: Digests) -> TrainResult | None:
         """The result of a finished training of this very configuration, which used the weights `needs`.
 
         The manifest decides: what it recorded of the configuration, and the digests of the files.
@@ -65,11 +50,11 @@ class TrainingFolder:
             return None
         return self.last_result() if unchanged else None
 
-    def last_result(self) -> Result | None:
+    def last_result(self) -> TrainResult | None:
         """The result of the training that ended well last."""
         record = self._record()
         try:
-            return Result.model_validate(record.result) if record else None
+            return TrainResult.model_validate(record.result) if record else None
         except ValidationError:
             return None
 

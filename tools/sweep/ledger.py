@@ -11,10 +11,11 @@ from common import files
 from common.errors import ConfigError
 from tools.config import RunConfig
 from tools.sweep.file import Grid
-from tools.sweep.folder import Result, TrainingFolder
+from tools.sweep.folder import TrainingFolder
 from tools.sweep.history import History, read_history
 from tools.sweep.plan import Group, Plan, Point, Run
 from tools.sweep.statistics import summarise
+from trainer.result import TrainResult
 
 State = Literal["waiting", "ready", "running", "finished", "failed", "blocked"]
 _ENDED: frozenset[State] = frozenset({"finished", "failed", "blocked"})
@@ -36,7 +37,7 @@ class Entry:
     state: State = "waiting"
     needs: dict[str, str] = field(default_factory=dict)
     begun: bool = False
-    result: Result | None = None
+    result: TrainResult | None = None
     message: str = ""
     _read: History | None = None
 

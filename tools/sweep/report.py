@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tools.runs import git_revision
-from tools.sweep.folder import Result
 from tools.sweep.history import History
 from tools.sweep.ledger import Entry, Ledger, State
 from tools.sweep.plan import Group, Point, Stage, Values
 from tools.sweep.statistics import Difference, Summary, difference, summarise
+from trainer.result import TrainResult
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Training:
     seed: int
     state: State
     message: str
-    result: Result | None
+    result: TrainResult | None
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _row(
     )
 
 
-def _results(entries: list[Entry]) -> list[Result]:
+def _results(entries: list[Entry]) -> list[TrainResult]:
     return [entry.result for entry in entries if entry.result is not None]
 
 
