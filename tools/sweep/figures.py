@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from tools.report.page import TEMPLATES as REPORT_TEMPLATES
-from tools.report.svg import KINDS, Paint, Tooltips, draw, draw_file, label_axes
+from tools.report.svg import KINDS, Paint, Tooltips, colour, draw, draw_file, label_axes
 from tools.sweep.report import Curve, Row, Trial
 
 _HEIGHT = 280
+_COLOURS = (*KINDS[:4], colour("peak"), KINDS[4])
 _DASHES: tuple[Literal["-", "--", ":"], ...] = ("-", "--", ":")
 _TIME_UNITS = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 _SHOWN_FROM = 0.2
@@ -165,9 +166,9 @@ def _legend(figure: Figure, axes: Axes, narrow: bool) -> None:
 
 
 def _colour(index: int) -> str:
-    return KINDS[index % len(KINDS)]
+    return _COLOURS[index % len(_COLOURS)]
 
 
 def _dash(index: int) -> Literal["-", "--", ":"]:
     """Solid for the first arms; those that come after all colours were used are dashed, then dotted."""
-    return _DASHES[index // len(KINDS) % len(_DASHES)]
+    return _DASHES[index // len(_COLOURS) % len(_DASHES)]
