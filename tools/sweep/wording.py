@@ -38,11 +38,16 @@ def settings(values: Mapping[str, Any]) -> str:
 
 
 def headline(report: SweepReport) -> str:
-    """One sentence: the best arm, and how it compares with the first."""
+    """One sentence: the best arm, and how it compares with the first.
+
+    Arms whose networks have another size than the first one's, as teachers have, are not in the running.
+    """
     if not report.shown:
         return "No final run has finished yet."
-    best = max(report.shown, key=lambda row: row.accuracy.mean)
-    text = f"{best.title} is best with {spread(best.accuracy)}"
+    first = report.shown[0]
+    alike = [row for row in report.shown if (row.parameters, row.macs) == (first.parameters, first.macs)]
+    best = max(alike, key=lambda row: row.accuracy.mean)
+    text = f"{best.title} is best with {spread(best.accuracy)}".replace(" %", "\N{NO-BREAK SPACE}%")
     if best.difference is None:
         return f"{text}."
     return f"{text}: {difference(best.difference)} points over {best.reference}."
