@@ -20,4 +20,4 @@ class TrainResult(BaseModel):
     seconds: float
     parameters: int
     macs: int
-    metric: str = "top-1"
+    metric: str

@@ -27,7 +27,9 @@ def test_another_network_to_start_or_learn_from_trains_anew(
         for name in ("model.safetensors", "model.json"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(f"{len(trained)}")
-        return TrainResult(accuracy=0.5, train_accuracy=0.5, epochs=1, seconds=1.0, parameters=1, macs=1)
+        return TrainResult(
+            accuracy=0.5, train_accuracy=0.5, epochs=1, seconds=1.0, parameters=1, macs=1, metric="top-1"
+        )
 
     monkeypatch.setattr(loop, "train", train)
     monkeypatch.chdir(tmp_path)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from interruption import train_until
 from tiny_configs import DATA, MODEL, TRAIN, network, randomise
 from torch import Tensor, nn
 from torch.nn import functional
@@ -235,17 +236,7 @@ def test_a_regularised_training_repeats_and_resumes_exactly(tmp_path, workers, m
     for name in ("whole", "again"):
         trainer.train(data, MODEL, train, tmp_path / name)
         weights[name] = (tmp_path / name / "model.safetensors").read_bytes()
-    stopped = trainer.seeds.derive_seed
-
-    def stop_in_third_epoch(seed, purpose, *indices):
-        if (purpose, *indices) == ("step", 9):
-            raise KeyboardInterrupt
-        return stopped(seed, purpose, *indices)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("trainer.loop.derive_seed", stop_in_third_epoch)
-        with pytest.raises(KeyboardInterrupt):
-            trainer.train(data, MODEL, train, tmp_path / "parts")
+    train_until(9, monkeypatch, data, MODEL, train, tmp_path / "parts")
     trainer.train(data, MODEL, train, tmp_path / "parts", resume=True)
     weights["parts"] = (tmp_path / "parts" / "model.safetensors").read_bytes()
     plain = train.model_copy(update={"regularisation": RegularisationConfig()})

@@ -10,6 +10,7 @@ import types
 import numpy as np
 import pytest
 import torch
+from interruption import train_until
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny_configs import DATA, MODEL, NETAUG, TRAIN
@@ -21,7 +22,6 @@ from trainer.checkpoint import load_network
 from trainer.config import DataConfig
 from trainer.data import load_dataset, normalise
 from trainer.models import MODELS, count
-from trainer.seeds import derive_seed
 
 NETAUG_TRAIN = TRAIN.model_copy(update={"method": "netaug"})
 
@@ -138,16 +138,7 @@ def test_a_registered_model_trains_plainly_and_resumes_exactly(tmp_path, registe
     train = changed(TRAIN, checkpoint_every=2)
     result = trainer.train(DATA, registered_model, train, whole)
     assert result.macs == 640
-
-    def stop_in_fourth_epoch(seed, purpose, *indices):
-        if (purpose, *indices) == ("step", 3 * 8 + 5):
-            raise KeyboardInterrupt
-        return derive_seed(seed, purpose, *indices)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("trainer.loop.derive_seed", stop_in_fourth_epoch)
-        with pytest.raises(KeyboardInterrupt):
-            trainer.train(DATA, registered_model, train, parts)
+    train_until(3 * 8 + 5, monkeypatch, DATA, registered_model, train, parts)
     assert len((parts / "log.csv").read_text().splitlines()) == 1 + 3
     assert not (parts / "model.json").exists()
     resumed = trainer.train(DATA, registered_model, train, parts, resume=True)
