@@ -6,7 +6,7 @@ Hypothesis tries the same examples in each run; `pytest --hypothesis-profile=exp
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,10 +17,20 @@ settings.register_profile("explore", _ANY_MACHINE, derandomize=False)
 settings.load_profile("fixed")
 
 
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    """Take back the handlers that the command line set: they hold a stderr that ends with the test."""
-    handlers, level = logging.root.handlers[:], logging.root.level
-    yield
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Take back the logging that the command line set up, also in a fixture that a whole module shares:
+    handlers hold a stderr that ends with the test, levels hide from later tests what they look for."""
+    handlers, levels = logging.root.handlers[:], _levels()
+    try:
+        return (yield)
+    finally:
+        logging.root.handlers[:] = handlers
+        for name in _levels():
+            logging.getLogger(name).setLevel(levels.get(name, logging.NOTSET))
+
+
+def _levels() -> dict[str, int]:
+    """The level of every logger by its name, the root's too."""
+    loggers = (logging.root, *logging.root.manager.loggerDict.values())
+    return {each.name: each.level for each in loggers if isinstance(each, logging.Logger)}
