@@ -15,12 +15,16 @@ from hypothesis import strategies as st
 from shared_data import shared_data
 
 from common.errors import ConfigError
-from trainer.config import DataConfig, ModelConfig, SpeechCommandsConfig, TrainConfig
+from tools.config import load_config
+from trainer import loop
+from trainer.config import DataConfig, SpeechCommandsConfig, TrainConfig
 from trainer.data import DatasetAbsentError, load_dataset
+from trainer.data.clips import VariedClips
+from trainer.data.dataset import hold_out
 from trainer.data.mfcc import loudest_to_one, mfcc
 from trainer.data.speech_commands import read_wave, speaker_split
-from trainer.loop import train
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "keywords.toml"
 WORDS = ("no", "yes")
 
 
@@ -147,33 +151,89 @@ def test_without_lists_the_speakers_hash_divides_the_clips(folder):
     assert (dataset.test_labels != 2).sum() == splits.count("test")
 
 
-def test_varied_copies_follow_the_clips_and_are_always_the_same(folder):
+RECIPE = TrainConfig(epochs=8, batch_size=16, learning_rate=0.05, threads=1)
+
+
+def features_by_label(dataset, epoch):
+    batches = list(dataset.batches(RECIPE).epoch(epoch))
+    return torch.cat([batch.images for batch in batches]), torch.cat([batch.labels for batch in batches])
+
+
+def test_varied_clips_differ_in_each_epoch_and_are_those_of_the_epoch_again(folder):
+    plain, varied = load_dataset(config(folder)), load_dataset(config(folder, vary=True))
+    for part in ("train_images", "train_labels", "test_images", "mean", "std"):
+        np.testing.assert_array_equal(getattr(varied, part), getattr(plain, part))
+    (first, labels), (second, _) = features_by_label(varied, 0), features_by_label(varied, 1)
+    everything = {clip.numpy().tobytes() for clip in first}
+    assert len(everything) == len(first)
+    assert not any(clip.numpy().tobytes() in everything for clip in second)
+    again = features_by_label(load_dataset(config(folder, vary=True)), 0)
+    assert torch.equal(again[0], first)
+    assert torch.equal(again[1], labels)
+
+
+def test_clips_that_may_not_vary_are_as_they_were(folder):
     plain = load_dataset(config(folder))
-    varied = load_dataset(config(folder, varied_copies=2, noise_probability=1.0))
-    count = len(plain.train_images)
-    np.testing.assert_array_equal(varied.train_images[:count], plain.train_images)
-    np.testing.assert_array_equal(varied.train_labels, np.tile(plain.train_labels, 3))
-    copies = varied.train_images[count : 2 * count], varied.train_images[2 * count :]
-    assert not (copies[0] == copies[1]).all((1, 2, 3)).any()
-    again = load_dataset(config(folder, varied_copies=2, noise_probability=1.0))
-    np.testing.assert_array_equal(again.train_images, varied.train_images)
-    np.testing.assert_array_equal(varied.test_images, plain.test_images)
+    still = load_dataset(config(folder, vary=True, time_shift_ms=0, noise_probability=0))
+    expected, labels = features_by_label(plain, 3)
+    result, same = features_by_label(still, 3)
+    assert torch.equal(labels, same)
+    quiet = labels != 2  # noise goes below -1, where varied clips are cut off
+    torch.testing.assert_close(result[quiet], expected[quiet], atol=0.02, rtol=0)
 
 
-def test_limits_count_copies_too(folder):
-    whole = load_dataset(config(folder, varied_copies=1))
-    count = len(whole.train_images) // 2
-    few = load_dataset(config(folder, varied_copies=1, data={"train_limit": 9, "test_limit": 3}))
-    assert (len(few.train_images), len(few.test_images)) == (9, 3)
-    np.testing.assert_array_equal(few.train_images[:5], whole.train_images[:5])
-    np.testing.assert_array_equal(few.train_labels[5:], whole.train_labels[count : count + 4])
+def test_varied_clips_for_training_cannot_be_held_out(folder):
+    dataset = load_dataset(config(folder, vary=True))
+    with pytest.raises(ConfigError, match=r"data\.validation: this dataset varies its training images"):
+        hold_out(dataset, 3, np.random.default_rng(0))
 
 
-def test_copies_that_may_not_vary_are_equal(folder):
-    dataset = load_dataset(config(folder, varied_copies=1, time_shift_ms=0, noise_probability=0))
-    first, second = np.split(dataset.train_images, 2)
-    quiet = dataset.train_labels[: len(first)] != 2  # noise goes below -1, where copies are cut off
-    np.testing.assert_allclose(first[quiet], second[quiet], atol=0.5)
+def test_a_limit_takes_the_first_clips_to_vary_too(folder):
+    dataset = load_dataset(config(folder, vary=True, data={"train_limit": 9, "test_limit": 3}))
+    assert (len(dataset.train_images), len(dataset.test_images)) == (9, 3)
+    assert len(dataset.varied.clips) == 9
+
+
+CLIPS = np.stack([tone(400, seed=seed) for seed in range(20)])
+
+
+def vary(noise: list[np.ndarray], **settings: object) -> np.ndarray:
+    """Samples of CLIPS as they are varied, before their features."""
+    settings = SpeechCommandsConfig(vary=True, **settings)
+    varied = VariedClips.of(CLIPS, noise, settings)
+    chosen, generator = torch.arange(len(CLIPS)), torch.Generator().manual_seed(1)
+    return varied.samples(chosen, generator).numpy()
+
+
+def test_a_shifted_clip_is_the_clip_moved_with_silence_beside_it():
+    shifts = set()
+    for clip, moved in zip(CLIPS / CLIPS.max(1, keepdims=True), vary([], time_shift_ms=5), strict=True):
+        padded = np.pad(clip.clip(-1, 1), 80)
+        fits = [place for place in range(161) if np.allclose(padded[place:][:16_000], moved, atol=1e-6)]
+        assert len(fits) == 1
+        shifts.update(fits)
+    assert len(shifts) > 10
+    assert min(shifts) < 40
+    assert max(shifts) > 120
+
+
+def test_noise_is_a_piece_of_one_file_at_a_volume_up_to_the_highest():
+    chance = np.random.default_rng(1)
+    noise = [chance.integers(-9000, 9000, samples).astype(np.int16) for samples in (16_040, 15_999, 16_000)]
+    clean = vary([], time_shift_ms=0)
+    added = vary(noise, time_shift_ms=0, noise_probability=0.5, noise_volume=0.2) - clean
+    files = [np.lib.stride_tricks.sliding_window_view(noise[number] / 32768, 16_000) for number in (0, 2)]
+    pieces = np.concatenate(files)
+    energy = (pieces**2).sum(1)
+    used, volumes = [], []
+    for sound in added[np.abs(added).max(1) > 0]:
+        match = pieces @ sound / np.sqrt(energy * (sound @ sound))
+        used.append(best := int(match.argmax()))
+        assert match[best] > 0.95  # what is cut off at -1 and 1 is missing
+        volumes.append(pieces[best] @ sound / energy[best])
+    assert 4 < len(used) < 16  # of twenty
+    assert min(used) < len(files[0]) == max(used)
+    assert 0.1 < max(volumes) <= 0.2 + 1e-6
 
 
 def test_wrong_settings_and_folders_say_what_to_do(folder):
@@ -226,7 +286,9 @@ def test_damaged_sounds_are_errors_that_name_the_file(tmp_path, data):
         assert "\n" not in problem
 
 
-def test_ds_cnn_learns_the_words(folder, tmp_path):
-    recipe = TrainConfig(epochs=8, batch_size=16, learning_rate=0.05, threads=1)
-    result = train(config(folder, varied_copies=1), ModelConfig(name="ds_cnn"), recipe, tmp_path / "run")
+def test_the_example_of_keyword_spotting_learns_these_words(folder, tmp_path):
+    changes = (f"data.path={folder}", 'data.speech_commands.words=["no", "yes"]', "train.batch_size=16")
+    example = load_config(EXAMPLE, changes)
+    train = RECIPE.model_copy(update={"learning_rate": example.train.learning_rate})
+    result = loop.train(example.data, example.model, train, tmp_path / "run")
     assert result.train_accuracy > 0.7

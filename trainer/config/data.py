@@ -40,14 +40,14 @@ class SpeechCommandsConfig(Section):
     All other words are the class "_unknown_", pieces of the folder _background_noise_ are "_silence_"; each
     class is left out where the folder has nothing for it. The default is MLPerf Tiny's twelve classes.
 
-    Each training clip comes once as it is and `varied_copies` times shifted by up to `time_shift_ms` and,
-    with `noise_probability`, with background noise of up to `noise_volume` of full scale.
+    Where they `vary`, training clips come in each batch shifted by up to `time_shift_ms` and, with
+    `noise_probability`, with background noise of up to `noise_volume` of full scale.
     """
 
     words: Annotated[tuple[str, ...], Field(min_length=1)] = (
         "down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes",
     )  # fmt: skip
-    varied_copies: Annotated[int, Field(ge=0, le=100)] = 0
+    vary: bool = False
     time_shift_ms: Annotated[float, Field(ge=0, le=1000)] = 100.0
     noise_probability: Annotated[float, Field(ge=0, le=1)] = 0.8
     noise_volume: Annotated[float, Field(ge=0, le=1)] = 0.1

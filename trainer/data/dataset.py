@@ -28,11 +28,22 @@ Chunks: TypeAlias = Iterator[tuple[Images, Labels]]
 _CHUNK = 4096  # images worked on at once, to bound memory
 
 
+class VariedImages(Protocol):
+    """Training images, made anew for each batch from more than `Samples.train_images` holds of them."""
+
+    def to(self, device: str) -> VariedImages:
+        """The same on a device."""
+
+    def __call__(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
+        """Images [n, H, W, C] of the training samples int64 [n], varied by a CPU generator."""
+
+
 @dataclass(frozen=True)
 class Samples:
     """What a source gives: images [N, H, W, C], labels int64 [N]; a damaged file is its ConfigError.
 
-    `validation` are images and labels that `data.validation` holds out instead of training images.
+    `validation` are images and labels that `data.validation` holds out instead of training images. `varied`
+    makes training images anew for each batch.
     """
 
     train_images: Images
@@ -41,6 +52,7 @@ class Samples:
     test_labels: Labels
     class_names: tuple[str, ...]
     validation: tuple[Images, Labels] | None = None
+    varied: VariedImages | None = None
 
 
 class Dataset(Protocol):
@@ -194,6 +206,10 @@ def hold_out(samples: Samples, count: int, generator: np.random.Generator) -> Sa
             raise ConfigError(f"data.validation {count} is more than the {len(images)} there are: lower it")
         held = np.sort(generator.permutation(len(images))[:count])
         return replace(samples, test_images=images[held], test_labels=labels[held], validation=None)
+    if samples.varied is not None:
+        raise ConfigError(
+            "data.validation: this dataset varies its training images, and has no others: remove it"
+        )
     held, kept = split_off(len(samples.train_images), count, generator)
     return replace(
         samples,

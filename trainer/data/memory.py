@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +55,14 @@ def _chunks(images: Images, labels: Labels) -> Chunks:
         yield images[start : start + _CHUNK], labels[start : start + _CHUNK]
 
 
+def _on(device: str, dataset: MemoryDataset) -> Callable[[Tensor, torch.Generator], Tensor]:
+    """What gives the training images int64 [n], held on the device."""
+    if dataset.varied is not None:
+        return dataset.varied.to(device)
+    images = torch.as_tensor(dataset.train_images, device=device)
+    return lambda chosen, _generator: images[chosen]
+
+
 class MemoryBatches:
     """Draws the batches of any epoch; equal seeds and epochs give equal batches.
 
@@ -64,7 +72,8 @@ class MemoryBatches:
 
     def __init__(self, dataset: MemoryDataset, train: TrainConfig, rank: int = 0, ranks: int = 1) -> None:
         self.steps = epoch_length(len(dataset.train_images), train)
-        self._images = torch.as_tensor(dataset.train_images, device=train.device)
+        self._count = len(dataset.train_images)
+        self._images = _on(train.device, dataset)
         self._labels = torch.as_tensor(dataset.train_labels, device=train.device)
         self._variation = Variation(dataset)
         self._batch_size = train.batch_size
@@ -86,21 +95,20 @@ class MemoryBatches:
         statistics are poor.
         """
         generator = self._generator("calibration")
-        count = calibration_length(len(self._images), count, self._batch_size)
+        count = calibration_length(self._count, count, self._batch_size)
         return (batch.images for batch in self._batches(self._order(count, generator), generator))
 
     def _order(self, count: int, generator: torch.Generator) -> Tensor:
         """`count` indices of images: none comes again before all others have come as often."""
-        images = len(self._images)
-        rounds = -(-count // images)
-        orders = [torch.randperm(images, generator=generator) for _ in range(rounds)]
+        rounds = -(-count // self._count)
+        orders = [torch.randperm(self._count, generator=generator) for _ in range(rounds)]
         return torch.cat([torch.empty(0, dtype=torch.int64), *orders])[:count]
 
     def _generator(self, purpose: str, *indices: int) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(self._seed, purpose, *indices))
 
     def _batches(self, order: Tensor, generator: torch.Generator) -> Iterator[Batch]:
-        order = order.to(self._images.device)
+        order = order.to(self._labels.device)
         for start in range(0, len(order), self._batch_size):
             chosen = order[start : start + self._batch_size]
-            yield self._variation(self._images[chosen], self._labels[chosen], generator)
+            yield self._variation(self._images(chosen, generator), self._labels[chosen], generator)

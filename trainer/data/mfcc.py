@@ -32,9 +32,10 @@ def mfcc(clips: Tensor) -> Tensor:
     Windows of 30 ms (Hann) every 20 ms, magnitudes of an FFT of 512, 40 mel bins from 20 to 4000 Hz, the
     logarithm, and the first 10 coefficients of the DCT-II.
     """
-    frames = clips.unfold(1, _WINDOW, _STRIDE) * torch.hann_window(_WINDOW)
+    device = clips.device
+    frames = clips.unfold(1, _WINDOW, _STRIDE) * torch.hann_window(_WINDOW, device=device)
     magnitudes = torch.fft.rfft(frames, _FFT).abs()
-    features: Tensor = (magnitudes @ _mel_weights() + _LOG_OFFSET).log() @ _dct()
+    features: Tensor = (magnitudes @ _mel_weights().to(device) + _LOG_OFFSET).log() @ _dct().to(device)
     return features
 
 

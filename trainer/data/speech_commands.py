@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
-import math
 import re
 import struct
 import wave
@@ -17,15 +16,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from common.errors import ConfigError
-from trainer.config import DataConfig, SpeechCommandsConfig
+from trainer.config import DataConfig
+from trainer.data.clips import VariedClips
 from trainer.data.dataset import Features, Labels, Samples
 from trainer.data.folders import class_folders, need_folder, run_threads, shuffled
 from trainer.data.mfcc import CLIP_SAMPLES, COEFFICIENTS, FRAMES, SAMPLE_RATE, loudest_to_one, mfcc
 from trainer.data.registry import DatasetAbsentError
-from trainer.seeds import derive_seed
 
 SILENCE, UNKNOWN = "_silence_", "_unknown_"
 NOISE_FOLDER = "_background_noise_"
@@ -33,7 +31,6 @@ NOISE_FOLDER = "_background_noise_"
 Split = Literal["train", "validation", "test"]
 Wave = npt.NDArray[np.int16]
 
-_FULL_SCALE = 32_768.0
 _SILENCE_STEP = CLIP_SAMPLES // 2
 _SHARES: dict[Split, tuple[float, float]] = {
     "train": (0.0, 0.8),
@@ -67,25 +64,20 @@ def load(config: DataConfig) -> Samples:
     folder = need_folder(config, f"a folder of .wav files for each word, and {NOISE_FOLDER}")
     settings = config.speech_commands
     class_names, clips = _list_clips(folder, settings.words)
-    if config.train_limit is not None:  # which counts copies too
-        clips["train"] = clips["train"][: math.ceil(config.train_limit / (1 + settings.varied_copies))]
+    clips["train"] = clips["train"][: config.train_limit]
     clips["test"] = clips["test"][: config.test_limit]
     for split in ("train", "test"):
         if not clips[split]:
             raise ConfigError(f"{folder}: holds no clips of the split {split}: check its lists")
-    train = [_features(clips["train"])]
-    if settings.varied_copies:
-        noise = [read_wave(path) for path in _noise_files(folder)]
-        noise = [samples[slice(*_share(len(samples), "train"))] for samples in noise]
-        for copy in range(settings.varied_copies):
-            train.append(_features(clips["train"], _Variation(settings, noise, copy)))
+    waves = np.empty((len(clips["train"]), CLIP_SAMPLES), np.int16) if settings.vary else None
     return Samples(
-        np.concatenate(train),
-        np.tile(_labels(clips["train"]), len(train)),
+        _features(clips["train"], waves),
+        _labels(clips["train"]),
         _features(clips["test"]),
         _labels(clips["test"]),
         class_names,
         (_features(clips["validation"]), _labels(clips["validation"])) if config.validation else None,
+        None if waves is None else VariedClips.of(waves, _training_noise(folder), settings),
     )
 
 
@@ -177,46 +169,24 @@ def _labels(clips: Sequence[Clip]) -> Labels:
     return np.array([clip.label for clip in clips], np.int64)
 
 
-def _features(clips: Sequence[Clip], variation: _Variation | None = None) -> Features:
-    """Features float32 [N, 49, 10, 1], a few hundred clips at a time in memory."""
+def _training_noise(folder: Path) -> list[Wave]:
+    files = [read_wave(path) for path in _noise_files(folder)]
+    return [samples[slice(*_share(len(samples), "train"))] for samples in files]
+
+
+def _features(clips: Sequence[Clip], kept: Wave | None = None) -> Features:
+    """Features float32 [N, 49, 10, 1], a few hundred clips at a time in memory; `kept` gets all samples."""
     features = np.empty((len(clips), FRAMES, COEFFICIENTS, 1), np.float32)
     waves = run_threads(_read_clip, clips)
     for start in range(0, len(clips), _CHUNK):
         chunk = np.stack(list(itertools.islice(waves, _CHUNK)))
-        values = loudest_to_one(torch.from_numpy(chunk).float())
-        if variation is not None:
-            values = variation(values)
-        features[start : start + _CHUNK, ..., 0] = mfcc(values).numpy()
+        values = mfcc(loudest_to_one(torch.from_numpy(chunk).float()))
+        features[start : start + _CHUNK, ..., 0] = values.numpy()
+        if kept is not None:
+            kept[start : start + _CHUNK] = chunk
     return features
 
 
 def _read_clip(clip: Clip) -> Wave:
     samples = read_wave(clip.path)[clip.start : clip.start + CLIP_SAMPLES]
     return np.pad(samples, (0, CLIP_SAMPLES - len(samples)))
-
-
-class _Variation:
-    """Shifts clips in time and adds background noise; equal copies give equal clips."""
-
-    def __init__(self, settings: SpeechCommandsConfig, noise: Sequence[Wave], copy: int) -> None:
-        self._settings = settings
-        self._noise = [samples for samples in noise if len(samples) >= CLIP_SAMPLES]
-        self._random = np.random.default_rng(derive_seed(0, "speech_commands", copy))
-
-    def __call__(self, clips: Tensor) -> Tensor:
-        """Vary clips float32 [N, 16000] in -1..1."""
-        return torch.from_numpy(np.stack([self._vary(clip) for clip in clips.numpy()])).clamp(-1, 1)
-
-    def _vary(self, clip: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        most = round(self._settings.time_shift_ms * SAMPLE_RATE / 1000)
-        shift = int(self._random.integers(-most, most + 1))
-        varied = np.zeros_like(clip)
-        varied[max(shift, 0) : CLIP_SAMPLES + min(shift, 0)] = clip[
-            max(-shift, 0) : CLIP_SAMPLES - max(shift, 0)
-        ]
-        if self._noise and self._random.random() < self._settings.noise_probability:
-            noise = self._noise[self._random.integers(len(self._noise))]
-            start = int(self._random.integers(len(noise) - CLIP_SAMPLES + 1))
-            volume = self._random.uniform(0, self._settings.noise_volume) / _FULL_SCALE
-            varied += noise[start : start + CLIP_SAMPLES] * np.float32(volume)
-        return varied
