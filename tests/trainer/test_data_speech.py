@@ -287,8 +287,7 @@ def test_damaged_sounds_are_errors_that_name_the_file(tmp_path, data):
 
 
 def test_the_example_of_keyword_spotting_learns_these_words(folder, tmp_path):
-    changes = (f"data.path={folder}", 'data.speech_commands.words=["no", "yes"]', "train.batch_size=16")
+    changes = (f"data.path={folder}", 'data.speech_commands.words=["no", "yes"]')
     example = load_config(EXAMPLE, changes)
-    train = RECIPE.model_copy(update={"learning_rate": example.train.learning_rate})
-    result = loop.train(example.data, example.model, train, tmp_path / "run")
+    result = loop.train(example.data, example.model, RECIPE, tmp_path / "run")
     assert result.train_accuracy > 0.7
