@@ -153,8 +153,8 @@ def test_an_npz_file_may_hold_features(tmp_path):
 
 
 def test_features_to_look_at_are_stretched_to_pixels():
-    features = np.array([-4.0, 0.0, 6.0], np.float32).reshape(1, 3, 1, 1)
-    assert as_pixels(features).ravel().tolist() == [0, 102, 255]
+    features = np.array([[-4.0, 90.0], [0.0, 90.5], [6.0, 91.0]], np.float32).reshape(1, 3, 2, 1)
+    assert as_pixels(features)[0, ..., 0].T.tolist() == [[0, 102, 255], [0, 128, 255]]
     pixels = np.zeros((1, 2, 2, 1), np.uint8)
     assert as_pixels(pixels) is pixels
     assert not as_pixels(np.ones((1, 2, 2, 1), np.float32)).any()

@@ -105,11 +105,14 @@ def normalise(images: Images | Tensor, mean: tuple[float, ...], std: tuple[float
 
 
 def as_pixels(images: Images) -> Pixels:
-    """Images to look at, uint8 [N, H, W, C]: features are stretched from their lowest to their highest."""
+    """Images to look at, uint8 [N, H, W, C]: each column of features is stretched from lowest to highest.
+
+    Columns are coefficients or bands, of ranges that differ by far.
+    """
     if images.dtype == np.uint8:
         return cast("Pixels", images)
-    low, high = float(images.min()), float(images.max())
-    stretched = (images - low) * (255 / ((high - low) or 1.0))
+    low, span = images.min((0, 1)), np.ptp(images, (0, 1))
+    stretched = (images - low) * (255 / np.where(span > 0, span, 1.0))
     return np.asarray(stretched.round(), np.uint8)
 
 
