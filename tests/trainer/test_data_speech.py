@@ -19,7 +19,7 @@ from tools.config import load_config
 from trainer import loop
 from trainer.config import DataConfig, SpeechCommandsConfig, TrainConfig
 from trainer.data import DatasetAbsentError, load_dataset
-from trainer.data.clips import VariedClips
+from trainer.data.clip_variation import VariedClips
 from trainer.data.dataset import hold_out
 from trainer.data.mfcc import loudest_to_one, mfcc
 from trainer.data.speech_commands import read_wave, speaker_split
@@ -154,7 +154,7 @@ def test_without_lists_the_speakers_hash_divides_the_clips(folder):
 RECIPE = TrainConfig(epochs=8, batch_size=16, learning_rate=0.05, threads=1)
 
 
-def features_by_label(dataset, epoch):
+def images_and_labels(dataset, epoch):
     batches = list(dataset.batches(RECIPE).epoch(epoch))
     return torch.cat([batch.images for batch in batches]), torch.cat([batch.labels for batch in batches])
 
@@ -163,11 +163,11 @@ def test_varied_clips_differ_in_each_epoch_and_are_those_of_the_epoch_again(fold
     plain, varied = load_dataset(config(folder)), load_dataset(config(folder, vary=True))
     for part in ("train_images", "train_labels", "test_images", "mean", "std"):
         np.testing.assert_array_equal(getattr(varied, part), getattr(plain, part))
-    (first, labels), (second, _) = features_by_label(varied, 0), features_by_label(varied, 1)
+    (first, labels), (second, _) = images_and_labels(varied, 0), images_and_labels(varied, 1)
     everything = {clip.numpy().tobytes() for clip in first}
     assert len(everything) == len(first)
     assert not any(clip.numpy().tobytes() in everything for clip in second)
-    again = features_by_label(load_dataset(config(folder, vary=True)), 0)
+    again = images_and_labels(load_dataset(config(folder, vary=True)), 0)
     assert torch.equal(again[0], first)
     assert torch.equal(again[1], labels)
 
@@ -175,8 +175,8 @@ def test_varied_clips_differ_in_each_epoch_and_are_those_of_the_epoch_again(fold
 def test_clips_that_may_not_vary_are_as_they_were(folder):
     plain = load_dataset(config(folder))
     still = load_dataset(config(folder, vary=True, time_shift_ms=0, noise_probability=0))
-    expected, labels = features_by_label(plain, 3)
-    result, same = features_by_label(still, 3)
+    expected, labels = images_and_labels(plain, 3)
+    result, same = images_and_labels(still, 3)
     assert torch.equal(labels, same)
     quiet = labels != 2  # noise goes below -1, where varied clips are cut off
     torch.testing.assert_close(result[quiet], expected[quiet], atol=0.02, rtol=0)

@@ -25,7 +25,7 @@ from trainer.config import (
     SpeechCommandsConfig,
     TrainConfig,
 )
-from trainer.data.clips import VariedClips
+from trainer.data.clip_variation import VariedClips
 from trainer.methods import METHODS, MethodContext
 from trainer.optim import make_optimizer, set_learning_rate
 from trainer.precision import Precision

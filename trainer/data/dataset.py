@@ -211,7 +211,7 @@ def hold_out(samples: Samples, count: int, generator: np.random.Generator) -> Sa
         return replace(samples, test_images=images[held], test_labels=labels[held], validation=None)
     if samples.varied is not None:
         raise ConfigError(
-            "data.validation: this dataset varies its training images, and has no others: remove it"
+            "data.validation: this dataset varies its training images, so none can be held out: remove it"
         )
     held, kept = split_off(len(samples.train_images), count, generator)
     return replace(

@@ -19,7 +19,7 @@ import torch
 
 from common.errors import ConfigError
 from trainer.config import DataConfig
-from trainer.data.clips import VariedClips
+from trainer.data.clip_variation import VariedClips
 from trainer.data.dataset import Features, Labels, Samples
 from trainer.data.folders import class_folders, need_folder, run_threads, shuffled
 from trainer.data.mfcc import CLIP_SAMPLES, COEFFICIENTS, FRAMES, SAMPLE_RATE, loudest_to_one, mfcc
