@@ -28,6 +28,10 @@ class ConfigError(UserError):
     """A configuration, argument or input file is wrong."""
 
 
+class CheckpointError(ConfigError):
+    """A training cannot go on from its checkpoint: that is damaged, or was written under other settings."""
+
+
 class ModelError(UserError):
     """A model file is damaged, or holds something that tinyboost does not support."""
 

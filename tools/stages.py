@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common import files
-from common.errors import ConfigError, ModelError
+from common.errors import CheckpointError, ConfigError, ModelError
 from converter.board import Board, load_board
 from tools.runs import RunFolder, StageRecord, source_digest, unrecorded
 from trainer.launch import launched
@@ -54,6 +54,15 @@ def train(run: RunFolder, config: RunConfig, *, resume: bool = False) -> StageRe
         outputs=_checkpoint(run),
         force=launch.count > 1,
     )
+
+
+def train_or_go_on(run: RunFolder, config: RunConfig) -> StageRecord:
+    """Train, from the checkpoint of an interrupted training where it can go on from there."""
+    try:
+        return train(run, config, resume=True)
+    except CheckpointError as error:
+        log.warning("training from the start: %s", error)
+        return train(run, config)
 
 
 def convert_trained(run: RunFolder, config: RunConfig) -> StageRecord:

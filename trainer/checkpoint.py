@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from common.errors import ConfigError, ModelError
+from common.errors import CheckpointError, ModelError
 from common.files import write_bytes, write_json
 from trainer.config import DataConfig, ModelConfig, Section
 from trainer.history import EpochRow
@@ -135,7 +135,7 @@ def load_state(
 ) -> tuple[TrainingState, dict[str, Tensor]]:
     """Take apart what `read_state` gave.
 
-    Raises ConfigError where it is damaged, or was written under other settings (named).
+    Raises CheckpointError where it is damaged, or was written under other settings (named).
     """
     path = folder / RESUME
     try:
@@ -145,11 +145,11 @@ def load_state(
         values["rows"] = [EpochRow(**row) for row in values["rows"]]
         state = TrainingState(**values)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: damaged ({error}): train without --resume") from error
+        raise CheckpointError(f"{path}: damaged ({error}): train without --resume") from error
     for key in sorted(state.settings.keys() | settings.keys()):
         before, now = state.settings.get(key), settings.get(key)
         if before != now:
-            raise ConfigError(
+            raise CheckpointError(
                 f"{path}: was trained with {key} = {before!r}, now it is {now!r}: "
                 "restore it, or train without --resume"
             )
@@ -157,7 +157,7 @@ def load_state(
 
 
 def restore(tensors: dict[str, Tensor], network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put weights, buffers and the optimizer's state back; raises ConfigError where they do not fit."""
+    """Put weights, buffers and the optimizer's state back; raises CheckpointError where they do not fit."""
     own = network.state_dict(keep_vars=True)
     weights = {}
     try:
@@ -172,7 +172,7 @@ def restore(tensors: dict[str, Tensor], network: nn.Module, optimizer: torch.opt
                 optimizer.state[tensor][kind] = value.to(tensor.device)
         network.load_state_dict(weights)
     except (RuntimeError, KeyError) as error:
-        raise ConfigError(f"{RESUME} is of another network: train without --resume") from error
+        raise CheckpointError(f"{RESUME} is of another network: train without --resume") from error
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from tools.config import RunConfig
 from tools.runs import RunFolder
 from tools.sweep.folder import TrainingFolder
 from trainer import loop
-from trainer.config import DistillationConfig, TrainConfig
+from trainer.config import DataConfig, DistillationConfig, ModelConfig, TrainConfig
 from trainer.result import TrainResult
 
 
@@ -50,3 +50,26 @@ def test_another_network_to_start_or_learn_from_trains_anew(
     assert TrainingFolder(run.path).result(RunConfig(train=config), {}) is None
     stages.train(run, RunConfig(train=config))
     assert len(trained) == 2
+
+
+def test_a_training_under_other_settings_starts_anew_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    config = RunConfig(
+        data=DataConfig(name="digits", train_limit=64, test_limit=16),
+        model=ModelConfig(name="mobilenet_v2", stem_channels=4, stages=[{"channels": 4}], last_channels=4),
+        train=TrainConfig(epochs=1, warmup_epochs=0, batch_size=32, threads=1),
+    )
+    longer = config.model_copy(update={"train": config.train.model_copy(update={"epochs": 2})})
+    stages.train(run, config)
+    stages.train_or_go_on(run, longer)
+    assert "was trained with train.epochs = 1, now it is 2" in caplog.text
+    assert TrainingFolder(run.path).result(longer, {}).epochs == 2
+    caplog.clear()
+    (run.training / "resume.safetensors").write_bytes(b"damaged")
+    stages.train_or_go_on(run, config)
+    assert "damaged" in caplog.text
+    caplog.clear()
+    stages.train_or_go_on(run, config)  # nothing to do
+    assert "from the start" not in caplog.text

@@ -30,7 +30,7 @@ def command(config: ConfigOption = None, run: RunOption = None, overrides: SetOp
     source = config or DEMO_CONFIG
     folder, resolved = open_run(run or Path(RUNS, source.stem), config=source, overrides=overrides)
     target = resolved.test.target
-    stages.train(folder, resolved, resume=True)
+    stages.train_or_go_on(folder, resolved)
     stages.convert_trained(folder, resolved)
     stages.evaluate(folder, resolved)
     stages.build(folder, resolved, target)
