@@ -11,7 +11,7 @@ from tools.config import RunConfig
 from tools.runs import RunFolder
 from tools.sweep.folder import TrainingFolder
 from trainer import loop
-from trainer.config import DataConfig, DistillationConfig, ModelConfig, TrainConfig
+from trainer.config import DataConfig, DistillationConfig, ModelConfig, StageConfig, TrainConfig
 from trainer.result import TrainResult
 
 
@@ -58,7 +58,12 @@ def test_a_training_under_other_settings_starts_anew_and_says_so(
     run = RunFolder(tmp_path / "run")
     config = RunConfig(
         data=DataConfig(name="digits", train_limit=64, test_limit=16),
-        model=ModelConfig(name="mobilenet_v2", stem_channels=4, stages=[{"channels": 4}], last_channels=4),
+        model=ModelConfig(
+            name="mobilenet_v2",
+            stem_channels=4,
+            stages=(StageConfig(expand_ratio=1, channels=4),),
+            last_channels=4,
+        ),
         train=TrainConfig(epochs=1, warmup_epochs=0, batch_size=32, threads=1),
     )
     longer = config.model_copy(update={"train": config.train.model_copy(update={"epochs": 2})})
