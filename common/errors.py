@@ -31,6 +31,10 @@ class ConfigError(UserError):
 class CheckpointError(ConfigError):
     """A training cannot go on from its checkpoint: that is damaged, or was written under other settings."""
 
+    def __init__(self, reason: str, remedy: str = "train without --resume") -> None:
+        super().__init__(f"{reason}: {remedy}")
+        self.reason = reason
+
 
 class ModelError(UserError):
     """A model file is damaged, or holds something that tinyboost does not support."""

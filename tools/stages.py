@@ -61,7 +61,7 @@ def train_or_go_on(run: RunFolder, config: RunConfig) -> StageRecord:
     try:
         return train(run, config, resume=True)
     except CheckpointError as error:
-        log.warning("training from the start: %s", error)
+        log.warning("training from the start: %s", error.reason)
         return train(run, config)
 
 

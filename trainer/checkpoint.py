@@ -145,13 +145,13 @@ def load_state(
         values["rows"] = [EpochRow(**row) for row in values["rows"]]
         state = TrainingState(**values)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: damaged ({error}): train without --resume") from error
+        raise CheckpointError(f"{path}: damaged ({error})") from error
     for key in sorted(state.settings.keys() | settings.keys()):
         before, now = state.settings.get(key), settings.get(key)
         if before != now:
             raise CheckpointError(
-                f"{path}: was trained with {key} = {before!r}, now it is {now!r}: "
-                "restore it, or train without --resume"
+                f"{path}: was trained with {key} = {before!r}, now it is {now!r}",
+                "restore it, or train without --resume",
             )
     return state, tensors
 
@@ -172,7 +172,7 @@ def restore(tensors: dict[str, Tensor], network: nn.Module, optimizer: torch.opt
                 optimizer.state[tensor][kind] = value.to(tensor.device)
         network.load_state_dict(weights)
     except (RuntimeError, KeyError) as error:
-        raise CheckpointError(f"{RESUME} is of another network: train without --resume") from error
+        raise CheckpointError(f"{RESUME} is of another network") from error
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

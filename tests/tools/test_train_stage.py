@@ -70,6 +70,7 @@ def test_a_training_under_other_settings_starts_anew_and_says_so(
     stages.train(run, config)
     stages.train_or_go_on(run, longer)
     assert "was trained with train.epochs = 1, now it is 2" in caplog.text
+    assert "--resume" not in caplog.text  # an option of `train`, not of `demo`
     assert TrainingFolder(run.path).result(longer, {}).epochs == 2
     caplog.clear()
     (run.training / "resume.safetensors").write_bytes(b"damaged")
