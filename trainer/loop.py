@@ -90,7 +90,14 @@ class _Training:
         initialise(plain, model.init, derive_seed(config.seed, "weights"))
         self.architecture = self.task.architecture(plain)
         self.batches = self.task.batches
-        context = MethodContext(plain, model, config, self.batches.steps, folder if ranks.main else None)
+        context = MethodContext(
+            plain,
+            model,
+            config,
+            steps_per_epoch=self.batches.steps,
+            calibration=self.batches.calibration,
+            folder=folder if ranks.main else None,
+        )
         self.method = regularise(make_method(context), context)
         network = self.method.network.to(config.device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # fastest on CPUs

@@ -43,7 +43,8 @@ def loss(logits: torch.Tensor, *, augmented: bool = False) -> torch.Tensor:
 
 def make(train=SHORT, model=MODEL) -> NetBoosterNetAug:
     plain = build_network(model, (1, 8, 8), 10)
-    method = METHODS.get("netbooster_netaug")(MethodContext(plain, model, train, STEPS))
+    context = MethodContext(plain, model, train, STEPS, calibration=lambda count: IMAGES[:count].split(3))
+    method = METHODS.get("netbooster_netaug")(context)
     assert isinstance(method, NetBoosterNetAug)
     return method
 
@@ -131,14 +132,33 @@ def test_the_giant_alone_is_linearized_after_it_was_widened():
         method.start_epoch(epoch, optimizer)
         if epoch == 2:
             sliced = method._augmented.family.tiny_network().state_dict()
-            kept = method.network["giant"].state_dict()
-            assert all(torch.equal(tensor, kept[name]) for name, tensor in sliced.items())
+            kept = dict(method.network["giant"].named_parameters())
+            assert kept
+            assert all(torch.equal(tensor, sliced[name]) for name, tensor in kept.items())
         method.network.train()
         method.network.zero_grad()
         method.backward(IMAGES, loss, epoch, epoch * STEPS)
         assert {
             name.partition(".")[0] for name, p in method.network.named_parameters() if p.grad is not None
         } == {trained}
+
+
+def test_a_giant_does_not_keep_the_statistics_of_wider_ones():
+    """Those of its last BatchNorm are of the features that this one sees, while all before it train."""
+    method = make(WIDENED)
+    randomise(method.network)
+    method.start_epoch(2, make_optimizer(method.network, WIDENED))
+    giant = method.network["giant"]
+    assert giant.training
+    norm = [module for module in giant.modules() if isinstance(module, torch.nn.BatchNorm2d)][-1]
+    kept = norm.running_mean.clone()
+    features = []
+    norm.register_forward_pre_hook(lambda _norm, inputs: features.append(inputs[0]))
+    with torch.no_grad():
+        for batch in IMAGES.split(3):
+            giant(batch)
+    expected = torch.stack([batch.mean((0, 2, 3)) for batch in features]).mean(0)
+    torch.testing.assert_close(kept, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_only_giants_of_inverted_residual_blocks_are_widened():

@@ -66,13 +66,15 @@ class Method(Protocol):
 class MethodContext:
     """What a method is made from: the plain network, initialised, the configuration, the length of epochs.
 
-    In `folder` it may leave further files; None where nothing is to be written.
+    `calibration` gives the batches of `Method.tiny_network`, up to a number of images, to every process the
+    same. In `folder` a method may leave further files; None where nothing is to be written.
     """
 
     plain: nn.Module
     model: ModelConfig
     train: TrainConfig
     steps_per_epoch: int = 1
+    calibration: Callable[[int], Iterable[Tensor]] = lambda _count: ()
     folder: Path | None = None
 
 

@@ -27,7 +27,7 @@ class NetBoosterNetAug:
 
     "finetuning": the contracted network becomes the first channels of the largest network, whose other
     weights are new. "giant": the giant is the first channels of a wider one, which is dropped before the
-    decay; the giant's BatchNorm statistics, to which wider ones added, follow within the steps after that.
+    decay; the giant's BatchNorm statistics, to which wider ones added, are then estimated anew.
 
     Both networks are there from the beginning, so that the optimizer and checkpoints know them; one of them
     trains at a time.
@@ -35,6 +35,7 @@ class NetBoosterNetAug:
 
     def __init__(self, context: MethodContext) -> None:
         self._booster = NetBooster(context)
+        self._calibration = context.calibration
         self._widens_giant = context.train.netbooster.netaug_phase == "giant"
         if self._widens_giant:
             self._epochs = range(self._booster.giant_epochs)
@@ -66,7 +67,8 @@ class NetBoosterNetAug:
         """Hand the network over where the phase of NetAug begins or ends."""
         self._in_giant_phase = epoch < self._booster.giant_epochs
         if self._widens_giant and epoch == self._epochs.stop:
-            slice_into(self._booster.network, self._augmented.network)
+            giant = self._augmented.tiny_network(self._calibration(self._augmented.calibration_images))
+            self._booster.network.load_state_dict(giant.state_dict())
             _forget_averages(self._booster.network, optimizer)
         if not self._widens_giant and epoch == self._epochs.start:
             set_slope(self._booster.network, 1.0)
