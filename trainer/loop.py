@@ -36,7 +36,7 @@ from trainer.precision import Precision
 from trainer.regularise import regularise
 from trainer.result import TrainResult
 from trainer.route import forget, keep
-from trainer.seeds import derive_seed
+from trainer.seeds import derive_seed, seeded
 from trainer.tasks import make_task
 from trainer.torch_settings import torch_settings
 from trainer.workers import Workers
@@ -86,7 +86,8 @@ class _Training:
         self.ranks = ranks
         make_method = METHODS.get(config.method)
         self.task = make_task(data, model, config, ranks.rank, ranks.count)
-        plain = self.task.build()
+        with seeded(derive_seed(config.seed, "build")):
+            plain = self.task.build()
         initialise(plain, model.init, derive_seed(config.seed, "weights"))
         self.architecture = self.task.architecture(plain)
         self.batches = self.task.batches

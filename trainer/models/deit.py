@@ -71,6 +71,11 @@ class VisionTransformer(nn.Module):
         self.norm = nn.LayerNorm(_WIDTH, eps=_EPS)
         self.classifier = nn.Linear(_WIDTH, classes)
 
+    def reset_parameters(self) -> None:
+        """Draw token and positions from a normal of std 0.02."""
+        nn.init.normal_(self.class_token, 0.0, 0.02)
+        nn.init.normal_(self.positions, 0.0, 0.02)
+
     def forward(self, x: Tensor) -> Tensor:
         """Float images [N, C, H, W] to logits [N, classes]."""
         tokens = self.patches(x).flatten(2).transpose(1, 2)

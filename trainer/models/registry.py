@@ -23,7 +23,7 @@ def register_model(name: str) -> Callable[[Builder], Builder]:
     """Let `[model] name` mean the decorated function; raises ValueError where the name is taken.
 
     The function gives the network for a configuration, an input shape (C, H, W) and a number of classes.
-    Its weights are drawn by `trainer.models.initialise` afterwards.
+    `trainer.models.initialise` draws its weights anew afterwards.
     """
 
     def register(builder: Builder) -> Builder:
