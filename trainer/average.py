@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 AVERAGE = "average"
 """Where the optimizer's state of a tensor holds its average."""
@@ -69,7 +70,7 @@ def averaged_tensors(network: nn.Module) -> Iterator[Tensor]:
 def norm_buffers(network: nn.Module) -> Iterator[Tensor]:
     """Running means and variances of all BatchNorms."""
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+        if isinstance(module, _BatchNorm):
             for statistic in (module.running_mean, module.running_var):
                 if statistic is not None:
                     yield statistic

@@ -280,6 +280,36 @@ def test_later_layers_are_calibrated_behind_batch_normalised_earlier_ones():
     torch.testing.assert_close(layers[2].running_mean, hidden.mean(dim=(0, 2, 3)).detach())
 
 
+def test_a_norm_that_is_applied_twice_averages_over_both():
+    norm = nn.BatchNorm2d(3)
+    batch = torch.randn(5, 3, 4, 2) * 3 + 1
+    reestimate_batchnorm(nn.Sequential(norm, nn.Hardswish(), norm), [batch])
+    again = functional.hardswish(functional.batch_norm(batch, None, None, training=True))
+    seen = [torch.var_mean(images, dim=(0, 2, 3), correction=0) for images in (batch, again)]
+    torch.testing.assert_close(norm.running_var, (seen[0][0] + seen[1][0]) / 2)
+    torch.testing.assert_close(norm.running_mean, (seen[0][1] + seen[1][1]) / 2)
+
+
+def test_calibration_drops_no_values():
+    layers = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm2d(3))
+    batch = torch.randn(5, 3, 4, 2) + 2
+    reestimate_batchnorm(layers, [batch])
+    assert isinstance(layers[1], nn.BatchNorm2d)
+    torch.testing.assert_close(layers[1].running_mean, batch.mean(dim=(0, 2, 3)))
+
+
+def test_norms_of_vectors_are_calibrated_and_those_without_statistics_or_use_left():
+    unused = nn.BatchNorm2d(2)
+    layers = nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), nn.Flatten(), nn.BatchNorm1d(24))
+    layers.register_module("unused", unused)
+    layers.forward = lambda x: layers[2](layers[1](layers[0](x)))
+    batch = torch.randn(6, 3, 4, 2)
+    reestimate_batchnorm(layers, [batch])
+    expected = functional.batch_norm(batch, None, None, training=True).flatten(1).mean(0)
+    torch.testing.assert_close(layers[2].running_mean, expected)
+    assert torch.equal(unused.running_var, torch.ones(2))
+
+
 def test_calibration_without_images_is_an_error():
     with pytest.raises(ValueError, match="at least one batch"):
         reestimate_batchnorm(nn.BatchNorm2d(2), [])

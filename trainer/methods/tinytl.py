@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from common.errors import ConfigError
@@ -57,7 +58,7 @@ def _trained(network: nn.Module) -> Iterator[nn.Parameter]:
 def _norms_outside(network: nn.Module) -> Iterator[nn.Module]:
     """The BatchNorms that are in no lite residual."""
     for child in network.children():
-        if isinstance(child, nn.BatchNorm2d):
+        if isinstance(child, _BatchNorm):
             yield child
         elif not isinstance(child, LiteResidual):
             yield from _norms_outside(child)
