@@ -36,7 +36,7 @@ class WeightAverage:
             if AVERAGE in state:
                 tensors.append(tensor)
                 averages.append(state[AVERAGE])
-            else:
+            elif state or not tensor.requires_grad:  # Adam begins a state only where it is empty
                 state[AVERAGE] = tensor.detach().clone()
         decay = min(self._decay, (1 + step) / (10 + step))
         if tensors:

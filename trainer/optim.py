@@ -24,11 +24,14 @@ def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optim
     ]
     if config.optimizer == "adam":
         return torch.optim.Adam(groups, lr=config.learning_rate, betas=(config.momentum, 0.999), fused=True)
-    # Where float16 overflows in the first step, PyTorch's fused SGD leaves momentum uninitialised.
-    fused = config.precision != "float16"
-    return torch.optim.SGD(
-        groups, lr=config.learning_rate, momentum=config.momentum, nesterov=True, fused=fused
+    sgd = torch.optim.SGD(
+        groups, lr=config.learning_rate, momentum=config.momentum, nesterov=True, fused=True
     )
+    # PyTorch's fused SGD makes no momentum where float16 overflows in the first step, nor for a parameter
+    # whose first gradient comes later than others'. The step from 0 is the same.
+    for parameter in parameters:
+        sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter, requires_grad=False)
+    return sgd
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,34 @@ def test_without_decay_nothing_is_kept():
     optimizer = make_optimizer(plain, config())
     average = WeightAverage(optimizer, 0.0)
     average.update(plain, 0)
-    assert not optimizer.state
+    assert not any(AVERAGE in state for state in optimizer.state.values())
     with average.applied(plain):
         pass
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_layer_may_get_its_first_gradient_later_than_others(optimizer):
+    """Stochastic depth leaves layers out of a step; the reference is an optimizer for this layer alone."""
+    always, sometimes = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    alone = torch.nn.Linear(2, 2)
+    alone.load_state_dict(sometimes.state_dict())
+    network = torch.nn.Sequential(always, sometimes)
+    made = make_optimizer(network, config(optimizer=optimizer))
+    made_alone = make_optimizer(alone, config(optimizer=optimizer))
+    average = WeightAverage(made, 0.5)
+    for step in range(3):
+        made.zero_grad()
+        made_alone.zero_grad()
+        (network if step else always)(torch.ones(3, 2)).square().sum().backward()
+        if step:
+            for parameter, other in zip(alone.parameters(), sometimes.parameters(), strict=True):
+                parameter.grad = other.grad.clone()
+            made_alone.step()
+        made.step()
+        average.update(network, step)
+    for parameter, other in zip(alone.parameters(), sometimes.parameters(), strict=True):
+        assert torch.equal(parameter, other)
+        assert AVERAGE in made.state[other]
 
 
 def test_an_error_gives_the_networks_own_weights_back():
