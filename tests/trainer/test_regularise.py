@@ -87,6 +87,26 @@ def test_dropout_keeps_the_expectation_and_drops_its_share():
     assert float((out == 0).float().mean()) == pytest.approx(0.3, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("layer", "whole"),
+    [(nn.Dropout(0.3), False), (nn.Dropout(0.3, inplace=True), False), (nn.Dropout2d(0.3), True)],
+)
+def test_dropout_layers_of_the_network_draw_by_the_seed_alone(layer, whole):
+    network = nn.Sequential(layer)
+    attach(network, RegularisationConfig(), draws(seed=4))
+    ones = torch.ones(40, 30, 4, 5)
+    dropped = network(ones.clone())
+    torch.testing.assert_close(dropped.unique(), torch.tensor([0.0, 1 / 0.7]))
+    assert dropped.mean().item() == pytest.approx(1.0, abs=0.05)
+    assert (dropped.flatten(2).std(-1) == 0).all().item() == whole
+    attach(network, RegularisationConfig(), draws(seed=4))
+    torch.manual_seed(99)
+    assert torch.equal(network(ones.clone()), dropped)
+    assert torch.equal(network.eval()(ones.clone()), ones)
+    detach(network)
+    assert torch.equal(network.eval()(ones.clone()), ones)
+
+
 def test_dropblock_rises_from_nothing():
     ones = torch.ones(64, 8, 12, 12)
     module = nn.Identity().train()
@@ -244,3 +264,17 @@ def test_a_regularised_training_repeats_and_resumes_exactly(tmp_path, workers, m
     weights["plain"] = (tmp_path / "plain" / "model.safetensors").read_bytes()
     assert weights["whole"] == weights["again"] == weights["parts"]
     assert weights["whole"] != weights["plain"]
+
+
+def test_threads_with_a_network_that_drops_values_itself_repeat_and_resume_exactly(tmp_path, monkeypatch):
+    train = TrainConfig.model_validate(TRAIN.model_dump() | {"epochs": 2, "workers": 2})
+    data = DATA.model_copy(update={"train_limit": 256})
+    model = ModelConfig(name="ds_cnn")
+    weights = set()
+    for name in ("one", "two", "three"):
+        trainer.train(data, model, train, tmp_path / name)
+        weights.add((tmp_path / name / "model.safetensors").read_bytes())
+    train_until(5, monkeypatch, data, model, train, tmp_path / "parts")
+    trainer.train(data, model, train, tmp_path / "parts", resume=True)
+    weights.add((tmp_path / "parts" / "model.safetensors").read_bytes())
+    assert len(weights) == 1

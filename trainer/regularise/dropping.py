@@ -10,6 +10,10 @@ from torch.nn import functional
 
 from trainer.seeds import derive_seed
 
+Dropout = nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d
+
+_TINY = 1e-12  # where all is dropped
+
 
 @dataclass
 class Draws:
@@ -40,7 +44,7 @@ class DropoutBefore:
     """
 
     def __init__(self, probability: float, draws: Draws) -> None:
-        self._keep = 1.0 - probability
+        self._probability = probability
         self._draws = draws
 
     def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -48,8 +52,25 @@ class DropoutBefore:
         if not module.training:
             return inputs
         x, *others = inputs
-        kept = self._draws.uniform(tuple(x.shape), x.device) < self._keep
-        return (x * (kept / self._keep).to(x.dtype), *others)
+        return (_dropped(x, tuple(x.shape), self._probability, self._draws), *others)
+
+
+class DropoutInstead:
+    """A forward hook of torch's own dropout layers: the same, by the numbers of `draws`.
+
+    A layer of `nn.Dropout` drops values, one of `nn.Dropout1d` to `nn.Dropout3d` whole channels.
+    """
+
+    def __init__(self, draws: Draws) -> None:
+        self._draws = draws
+
+    def __call__(self, module: Dropout, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        """The output in the place of the layer's own."""
+        if not module.training:
+            return output
+        (x,) = inputs
+        shape = x.shape if isinstance(module, nn.Dropout) else (*x.shape[:2], *(1 for _ in x.shape[2:]))
+        return _dropped(x, tuple(shape), module.p, self._draws)
 
 
 class DropBlockBehind:
@@ -72,6 +93,13 @@ class DropBlockBehind:
         kept = kept_blocks(output, probability, self._size, self._draws)
         scale = kept.numel() / kept.sum().clamp(min=1)
         return output * (kept * scale).to(output.dtype)
+
+
+def _dropped(x: Tensor, shape: tuple[int, ...], probability: float, draws: Draws) -> Tensor:
+    """`x` with values of a mask of `shape` dropped; what stays is scaled so that the expectation does."""
+    keep = 1.0 - probability
+    kept = draws.uniform(shape, x.device) < keep
+    return x * (kept / max(keep, _TINY)).to(x.dtype)
 
 
 def kept_blocks(output: Tensor, probability: float, size: int, draws: Draws) -> Tensor:

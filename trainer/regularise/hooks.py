@@ -6,19 +6,22 @@ from torch import nn
 
 from common.errors import ConfigError
 from trainer.config import RegularisationConfig
-from trainer.regularise.dropping import Draws, DropBlockBehind, DropoutBefore
+from trainer.regularise.dropping import Draws, DropBlockBehind, Dropout, DropoutBefore, DropoutInstead
 
 _RESOLUTIONS = 2
 
 
 def attach(network: nn.Module, config: RegularisationConfig, draws: Draws) -> None:
-    """Hang hooks on every linear layer `classifier`, and on blocks of the last two resolutions.
+    """Hang hooks on every linear layer `classifier`, on blocks of the last two resolutions, and on dropouts.
 
     Blocks are modules in a container `blocks` that know their `out_size`; Ghiasi et al. (NeurIPS 2018) drop
     in the last two groups of ResNet-50, whose resolutions are the last two as well. Hooks that were there
     are replaced. Raises ConfigError for a network without the place that is wanted.
     """
     detach(network)
+    for layer in dropouts(network):
+        layer.inplace = False  # the hook needs the input
+        layer.register_forward_hook(DropoutInstead(draws))
     if config.dropout:
         classifiers = _classifiers(network)
         if not classifiers:
@@ -39,12 +42,19 @@ def attach(network: nn.Module, config: RegularisationConfig, draws: Draws) -> No
             block.register_forward_hook(DropBlockBehind(config.dropblock, config.dropblock_size, draws))
 
 
+def dropouts(network: nn.Module) -> list[Dropout]:
+    """The dropout layers that a network has itself."""
+    return [module for module in network.modules() if isinstance(module, Dropout)]
+
+
 def detach(network: nn.Module) -> None:
     """Remove what `attach` hung on a network, or on the one that it is a copy of."""
     for module in network.modules():
         for hooks in (module._forward_pre_hooks, module._forward_hooks):
             for key in [
-                key for key, hook in hooks.items() if isinstance(hook, DropoutBefore | DropBlockBehind)
+                key
+                for key, hook in hooks.items()
+                if isinstance(hook, DropoutBefore | DropoutInstead | DropBlockBehind)
             ]:
                 del hooks[key]
 

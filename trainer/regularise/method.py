@@ -15,22 +15,23 @@ from trainer.methods.base import Method, MethodContext, StepResult
 from trainer.objectives import BatchLoss
 from trainer.optim import Restart
 from trainer.regularise.dropping import Draws
-from trainer.regularise.hooks import attach, detach
+from trainer.regularise.hooks import attach, detach, dropouts
 from trainer.seeds import derive_seed
 
 
 def regularise(method: Method, context: MethodContext) -> Method:
     """Let `method` drop what the configuration wants; the method itself where that is nothing.
 
+    Where threads share a step, dropout layers of the network itself draw from generators of their own too.
     Raises ConfigError where its network has no place for it, or is to be compiled.
     """
-    config = context.train.regularisation
-    if not config.dropout and not config.dropblock:
+    config, workers = context.train.regularisation, context.train.workers
+    if not config.dropout and not config.dropblock and (workers == 1 or not dropouts(method.network)):
         return method
     if context.train.compile:
         raise ConfigError(
-            "train.compile takes networks that drop nothing: set it to false, or "
-            "leave out train.regularisation"
+            "train.compile takes networks that drop nothing, or train.workers 1 and no train.regularisation: "
+            "set it to false"
         )
     return Regularised(method, context)
 
