@@ -151,6 +151,14 @@ def test_calibration_images_are_always_the_same(folder):
     assert len(set(numbers(torch.cat(first)))) == 16
 
 
+def test_every_process_calibrates_on_all_of_the_images(folder):
+    dataset = load_dataset(config(folder, flip=True, jitter={"brightness": 0.5}))
+    alone = list(dataset.batches(recipe()).calibration(20))
+    for rank in (0, 1):
+        shared = list(dataset.batches(recipe(), rank, 2).calibration(20))
+        assert all(torch.equal(one, other) for one, other in zip(alone, shared, strict=True))
+
+
 def test_limits_and_held_out_images(folder):
     dataset = load_dataset(config(folder, train_limit=16, test_limit=3))
     assert sum(len(images) for images, _ in dataset.train(100)) == 16

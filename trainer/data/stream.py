@@ -143,7 +143,7 @@ class StreamedBatches:
         orders = [self._records.order(random) for _ in range(-(-count // len(self._records)))]
         order = np.concatenate(orders)[:count].reshape(self.steps, self._batch_size)
         parts = [(step, order[step]) for step in range(first_step, self.steps)]
-        return prefetch(self._batches("epoch", epoch, parts))
+        return prefetch(self._batches("epoch", epoch, parts, self._part, self._rank))
 
     def calibration(self, count: int) -> Iterator[Tensor]:
         """The same random images in every call, varied like training images, float [N, C, H, W].
@@ -156,25 +156,27 @@ class StreamedBatches:
         order = random.permutation(len(self._records))[:count]
         size = self._batch_size
         parts = [(start // size, order[start : start + size]) for start in range(0, count, size)]
-        return (batch.images for batch in self._batches("calibration", 0, parts))
+        return (batch.images for batch in self._batches("calibration", 0, parts, slice(None), 0))
 
-    def _batches(self, purpose: str, epoch: int, parts: list[tuple[int, Labels]]) -> Iterator[Batch]:
-        """Batches of the images that each part (step, indices) names."""
+    def _batches(
+        self, purpose: str, epoch: int, parts: list[tuple[int, Labels]], own: slice, rank: int
+    ) -> Iterator[Batch]:
+        """Batches of those images at `own` places among the ones that each part (step, indices) names."""
 
         def items() -> Iterator[tuple[int, Numbers]]:
             for step, indices in parts:
                 draws = crop_draws(len(indices), self._generator(purpose, "crop", epoch, step))
-                yield from zip(indices[self._part].tolist(), draws[self._part], strict=True)
+                yield from zip(indices[own].tolist(), draws[own], strict=True)
 
         images = run_threads(self._decode, items(), 2 * self._batch_size)
         for step, indices in parts:
-            chosen = indices[self._part]
+            chosen = indices[own]
             pixels = torch.from_numpy(np.stack(list(islice(images, len(chosen)))))
             labels = torch.from_numpy(self._records.labels[chosen])
             yield self._variation(
                 pixels.to(self._device),
                 labels.to(self._device),
-                self._generator(purpose, "vary", epoch, step, self._rank),
+                self._generator(purpose, "vary", epoch, step, rank),
                 cropped=True,
             )
 
