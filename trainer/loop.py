@@ -96,7 +96,8 @@ class _Training:
             model,
             config,
             steps_per_epoch=self.batches.steps,
-            calibration=self.batches.calibration,
+            # Copies of a method would copy a bound method's data as well.
+            calibration=lambda count: self.batches.calibration(count),  # noqa: PLW0108
             folder=folder if ranks.main else None,
         )
         self.method = regularise(make_method(context), context)
@@ -205,6 +206,7 @@ class _Training:
             step += 1
             journal.step()
         self.ranks.sum([loss] if hits is None else [loss, hits])
+        workers.average_statistics()
         self.ranks.average(self.average.statistics(network))
         mean_loss = float(loss) / self.batches.steps
         if not math.isfinite(mean_loss):

@@ -9,6 +9,7 @@ from typing import Self
 
 import torch
 
+from trainer.average import norm_buffers
 from trainer.data.batches import Batch
 from trainer.methods import Method, StepResult
 from trainer.objectives import Objective
@@ -94,6 +95,12 @@ class Workers:
             torch.stack([result.loss for result in results]).sum() / scale,
             torch.cat([result.outputs for result in results]),
         )
+
+    @torch.no_grad()
+    def average_statistics(self) -> None:
+        """Give the method's network the mean of all threads' BatchNorm statistics."""
+        for own, *others in zip(*(norm_buffers(method.network) for method in self._methods), strict=True):
+            own.copy_(sum((other.double() for other in others), own.double()) / self._count)
 
     @property
     def _methods(self) -> list[Method]:

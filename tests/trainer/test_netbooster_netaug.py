@@ -13,6 +13,7 @@ import trainer
 from common.errors import ConfigError
 from trainer.checkpoint import load_network
 from trainer.config import ExpansionConfig, ModelConfig, NetBoosterConfig
+from trainer.data.memory import MemoryBatches
 from trainer.methods import METHODS, MethodContext
 from trainer.methods.elastic import slice_into
 from trainer.methods.netbooster import ExpandedLayer, contract, expand, set_slope
@@ -159,6 +160,14 @@ def test_a_giant_does_not_keep_the_statistics_of_wider_ones():
             giant(batch)
     expected = torch.stack([batch.mean((0, 2, 3)) for batch in features]).mean(0)
     torch.testing.assert_close(kept, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_threads_share_the_data_that_the_method_calibrates_on(tmp_path, monkeypatch):
+    def refuse(_source: MemoryBatches, _memo: dict[int, object]) -> MemoryBatches:
+        raise AssertionError("the data is copied")
+
+    monkeypatch.setattr(MemoryBatches, "__deepcopy__", refuse, raising=False)
+    trainer.train(DATA, MODEL, WIDENED.model_copy(update={"workers": 2}), tmp_path)
 
 
 def test_only_giants_of_inverted_residual_blocks_are_widened():

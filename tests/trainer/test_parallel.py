@@ -40,9 +40,14 @@ BOOSTER = changed(
 
 
 def state(folder: Path) -> dict[str, torch.Tensor]:
-    """Weights and momentum at the end of a training, without statistics, which are those of parts."""
+    """Weights, statistics and momentum at the end of a training; statistics' averages are one thread's."""
     tensors = load_file(folder / "resume.safetensors")
-    return {name: tensor for name, tensor in tensors.items() if "running_" not in name}
+    assert any(name.endswith("running_var") for name in tensors)
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if not (name.startswith("average.") and "running_" in name)
+    }
 
 
 def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
