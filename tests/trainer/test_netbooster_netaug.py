@@ -175,6 +175,18 @@ def test_only_giants_of_inverted_residual_blocks_are_widened():
         make(WIDENED, ModelConfig(name="ds_cnn"))
 
 
+@pytest.mark.parametrize("layer", ["blocks.1.depthwise.conv", "blocks.1.project.conv", "classifier"])
+def test_layers_that_are_not_widened_are_refused(layer):
+    config = WIDENED.netbooster.model_copy(update={"layers": (layer,)})
+    with pytest.raises(ConfigError, match=f"does not widen layer '{layer}': name others"):
+        make(WIDENED.model_copy(update={"netbooster": config}))
+
+
+def test_a_giant_with_lite_residuals_is_not_widened():
+    with pytest.raises(ConfigError, match=r"widens no model\.lite_residuals"):
+        make(WIDENED, MODEL.model_copy(update={"lite_residuals": True}))
+
+
 def test_a_giant_that_does_not_train_is_not_widened(tmp_path):
     expansion = ExpansionConfig(ratio=3)
     save_giant(tmp_path, expand(network(), expansion), expansion)

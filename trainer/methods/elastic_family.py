@@ -15,7 +15,7 @@ from common.errors import ConfigError
 from trainer.methods import elastic
 from trainer.methods.channel_groups import ChannelGroup, channel_groups
 from trainer.methods.elastic import ELASTIC_LAYERS, ElasticBatchNorm2d, ElasticConv2d, ElasticLinear
-from trainer.models.network import InvertedResidualNetwork, NetworkTable
+from trainer.models import InvertedResidualNetwork, NetworkTable, refuse_shared_tensors
 
 Factors = Sequence[float]
 Widths = tuple[int, ...]
@@ -49,13 +49,12 @@ class Family(Protocol[Member]):
 def make_family(plain: nn.Module, width: Factors, expand: Factors) -> Family[Any]:
     """The networks from `plain` to the one that is wider by the largest factors; its weights are new.
 
-    Raises ConfigError for a network that cannot be traced, or has no channels whose width is free.
+    Raises ConfigError for a network that cannot be traced, that has tensors of two names, or no channels
+    whose width is free.
     """
+    refuse_shared_tensors(plain)
     if isinstance(plain, InvertedResidualNetwork):
-        if plain.table.lite_residuals:
-            raise ConfigError(
-                "train.method netaug widens no model.lite_residuals: use method tinytl or plain"
-            )
+        refuse_lite_residuals(plain)
         return TableFamily(plain, width, expand)
     groups = channel_groups(plain)
     if not groups:
@@ -64,6 +63,12 @@ def make_family(plain: nn.Module, width: Factors, expand: Factors) -> Family[Any
             "use method plain"
         )
     return GraphFamily(plain, groups, width, expand)
+
+
+def refuse_lite_residuals(plain: InvertedResidualNetwork) -> None:
+    """Raise ConfigError for a network that has them, as they are not widened."""
+    if plain.table.lite_residuals:
+        raise ConfigError("train.method netaug widens no model.lite_residuals: use method tinytl or plain")
 
 
 class TableFamily:

@@ -13,13 +13,15 @@ from trainer.average import AVERAGE, averaged_tensors
 from trainer.config import ExpansionConfig
 from trainer.methods.base import Method, MethodContext, StepResult
 from trainer.methods.elastic import ElasticBatchNorm2d, ElasticConv2d, ProportionalConv2d, slice_into
-from trainer.methods.elastic_family import Factors, TableFamily
+from trainer.methods.elastic_family import Factors, TableFamily, refuse_lite_residuals
 from trainer.methods.netaug import NetAug
 from trainer.methods.netbooster import ExpandedLayer, NetBooster, contract, expand, set_slope
 from trainer.methods.netbooster.expansion import pair
 from trainer.methods.netbooster.homotopy import is_linear
 from trainer.models.network import InvertedResidualNetwork
 from trainer.objectives import BatchLoss
+
+_WIDENED = ("stem.conv", "expand.conv", "last.conv")
 
 
 class NetBoosterNetAug:
@@ -101,8 +103,13 @@ class GiantFamily(TableFamily):
         assert isinstance(giant, InvertedResidualNetwork)
         self.network = giant
         self._tiny_giant = expand(plain, config)
-        for block in giant.modules():
+        for name, block in giant.named_modules():
             if isinstance(block, ExpandedLayer):
+                if not name.endswith(_WIDENED):
+                    raise ConfigError(
+                        f'train.netbooster.netaug_phase = "giant" does not widen {name!r}: name others in '
+                        f'train.netbooster.layers, that end in {", ".join(_WIDENED)}, or use "finetuning"'
+                    )
                 _make_elastic(block)
 
     def tiny_network(self) -> nn.Module:
@@ -119,6 +126,7 @@ def _giant_family(context: MethodContext) -> GiantFamily:
             'train.netbooster.netaug_phase = "giant" widens networks of inverted residual blocks; '
             f'model {context.model.name!r} is none: use "finetuning"'
         )
+    refuse_lite_residuals(plain)
     return GiantFamily(plain, train.netbooster, train.netaug.width, train.netaug.expand)
 
 

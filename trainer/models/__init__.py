@@ -9,6 +9,7 @@ from trainer.models import deit, mcunet, mlperf_tiny, mobilenet_v2, mobilenet_v3
 from trainer.models.counting import Cost, count
 from trainer.models.network import InputShape, InvertedResidualNetwork, NetworkTable
 from trainer.models.registry import MODELS, register_model
+from trainer.models.sharing import refuse_shared_tensors
 
 __all__ = [
     "MODELS",
@@ -24,6 +25,7 @@ __all__ = [
     "mobilenet_v2",
     "mobilenet_v3",
     "proxyless",
+    "refuse_shared_tensors",
     "register_model",
     "resnet",
 ]
@@ -34,11 +36,13 @@ def build_network(config: ModelConfig, input_shape: InputShape, classes: int) ->
 
     With `config.detector`, that is a detector, whose outputs are raw predictions instead of logits.
 
-    Raises ConfigError for an unknown name, for a setting the network has no use for, or for images too
-    small for the network's strides.
+    Raises ConfigError for an unknown name, for a setting the network has no use for, for images too small
+    for the network's strides, or for tensors of two names.
     """
     if config.detector is not None:
         from trainer.detection.network import build_detector  # which itself needs the zoo
 
         return build_detector(config, input_shape, classes)
-    return MODELS.get(config.name)(config, input_shape, classes)
+    network = MODELS.get(config.name)(config, input_shape, classes)
+    refuse_shared_tensors(network)
+    return network

@@ -12,6 +12,7 @@ from torch import nn
 from common.errors import ConfigError
 from trainer.config import ExpansionConfig, Placement
 from trainer.methods.netbooster.homotopy import DecayingActivation
+from trainer.models import refuse_shared_tensors
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -49,8 +50,10 @@ def expand(network: nn.Module, config: ExpansionConfig) -> nn.Module:
 
     `config` chooses among `config.layers`, or the `expandable_layers`. Weights of new layers are PyTorch's
     defaults. What follows a layer is taken from the order of registration: a convolution without bias must
-    have its BatchNorm2d next. Raises ExpansionError, which names the layer, for what cannot be restored.
+    have its BatchNorm2d next. Raises ExpansionError, which names the layer, for what cannot be restored, and
+    ConfigError for tensors of two names.
     """
+    refuse_shared_tensors(network)
     names = expandable_layers(network) if config.layers is None else config.layers
     if not names:
         raise ExpansionError(
