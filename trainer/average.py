@@ -42,23 +42,24 @@ class WeightAverage:
         if tensors:
             torch._foreach_lerp_(averages, tensors, 1 - decay)
 
-    @contextmanager
-    def applied(self, network: nn.Module) -> Iterator[None]:
-        """Within, the network has the average weights."""
-        tensors = [t for t in averaged_tensors(network) if AVERAGE in self._optimizer.state.get(t, {})]
-        own = [tensor.detach().clone() for tensor in tensors]
-        _copy(tensors, [self._optimizer.state[tensor][AVERAGE] for tensor in tensors])
-        try:
-            yield
-        finally:
-            _copy(tensors, own)
-
     def statistics(self, network: nn.Module) -> Iterator[Tensor]:
         """The BatchNorm statistics of `network`, and their averages."""
         for tensor in norm_buffers(network):
             yield tensor
             if AVERAGE in self._optimizer.state.get(tensor, {}):
                 yield self._optimizer.state[tensor][AVERAGE]
+
+
+@contextmanager
+def averaged(network: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Within, the network has its average weights, as far as there are any."""
+    tensors = [t for t in averaged_tensors(network) if AVERAGE in optimizer.state.get(t, {})]
+    own = [tensor.detach().clone() for tensor in tensors]
+    _copy(tensors, [optimizer.state[tensor][AVERAGE] for tensor in tensors])
+    try:
+        yield
+    finally:
+        _copy(tensors, own)
 
 
 def averaged_tensors(network: nn.Module) -> Iterator[Tensor]:

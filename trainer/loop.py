@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import ConfigError
-from trainer.average import WeightAverage
+from trainer.average import WeightAverage, averaged
 from trainer.checkpoint import (
     TrainingState,
     load_state,
@@ -241,7 +241,7 @@ class _Training:
         return self.task.score(network) if tests else None
 
     def _tiny_network(self) -> nn.Module:
-        with self.average.applied(self.method.network):
+        with averaged(self.method.network, self.optimizer):
             return self.method.tiny_network(self.batches.calibration(self.method.calibration_images))
 
     def _finish(self, rows: list[EpochRow]) -> bytes:

@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from tiny_configs import DATA, MODEL, TRAIN, network, randomise
 
 import trainer
-from trainer.average import AVERAGE, WeightAverage, averaged_tensors
-from trainer.config import TrainConfig
+from trainer.average import AVERAGE, WeightAverage, averaged, averaged_tensors
+from trainer.config import NetBoosterConfig, TrainConfig
 from trainer.methods import METHODS, MethodContext
 from trainer.methods.netaug import NetAug
 from trainer.methods.netbooster.homotopy import is_linear, set_slope
@@ -40,10 +40,10 @@ def test_the_average_follows_its_formula(optimizer):
                 before = expected.get(name, tensor.double())
                 expected[name] = decay * before + (1 - decay) * tensor.double()
     own = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
-    with average.applied(plain):
-        averaged = {n: t.double() for n, t in plain.state_dict().items() if t.is_floating_point()}
-    torch.testing.assert_close(averaged, expected, rtol=1e-5, atol=1e-6)
-    assert any(name.endswith("running_var") for name in averaged)
+    with averaged(plain, made):
+        seen = {n: t.double() for n, t in plain.state_dict().items() if t.is_floating_point()}
+    torch.testing.assert_close(seen, expected, rtol=1e-5, atol=1e-6)
+    assert any(name.endswith("running_var") for name in seen)
     assert all(torch.equal(tensor, own[name]) for name, tensor in plain.state_dict().items())
 
 
@@ -53,7 +53,7 @@ def test_without_decay_nothing_is_kept():
     average = WeightAverage(optimizer, 0.0)
     average.update(plain, 0)
     assert not any(AVERAGE in state for state in optimizer.state.values())
-    with average.applied(plain):
+    with averaged(plain, optimizer):
         pass
 
 
@@ -84,11 +84,11 @@ def test_a_layer_may_get_its_first_gradient_later_than_others(optimizer):
 
 def test_an_error_gives_the_networks_own_weights_back():
     plain = network()
-    average = WeightAverage(make_optimizer(plain, config()), 0.9)
-    average.update(plain, 0)
+    optimizer = make_optimizer(plain, config())
+    WeightAverage(optimizer, 0.9).update(plain, 0)
     randomise(plain)
     own = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
-    with pytest.raises(KeyboardInterrupt), average.applied(plain):
+    with pytest.raises(KeyboardInterrupt), averaged(plain, optimizer):
         raise KeyboardInterrupt
     assert all(torch.equal(tensor, own[name]) for name, tensor in plain.state_dict().items())
 
@@ -103,11 +103,11 @@ def test_sorting_keeps_the_function_of_the_average(momentum):
     for seed in (1, 2):
         randomise(full, seed)
         average.update(full, 1000)
-    with average.applied(full):
+    with averaged(full, optimizer):
         before = full(IMAGES.double())
     kept = [optimizer.state[tensor][AVERAGE].clone() for tensor in averaged_tensors(full)]
     method.start_epoch(0, optimizer)
-    with average.applied(full):
+    with averaged(full, optimizer):
         torch.testing.assert_close(full(IMAGES.double()), before, rtol=1e-10, atol=1e-10)
     moved = [optimizer.state[tensor][AVERAGE] for tensor in averaged_tensors(full)]
     assert not all(torch.equal(a, b) for a, b in zip(kept, moved, strict=True))
@@ -115,12 +115,35 @@ def test_sorting_keeps_the_function_of_the_average(momentum):
 
 def test_slopes_are_not_averaged():
     method = METHODS.get("netbooster")(MethodContext(network(), MODEL, config(method="netbooster")))
-    average = WeightAverage(make_optimizer(method.network, config()), 0.9)
+    optimizer = make_optimizer(method.network, config())
+    average = WeightAverage(optimizer, 0.9)
     average.update(method.network, 0)
     set_slope(method.network, 1.0)
     average.update(method.network, 1)
-    with average.applied(method.network):
+    with averaged(method.network, optimizer):
         assert is_linear(method.network)
+
+
+@pytest.mark.parametrize("method", ["netbooster", "netbooster_netaug"])
+def test_the_giant_that_is_kept_is_the_average(tmp_path, method):
+    booster = NetBoosterConfig(giant_epochs=1, decay_epochs=1, netaug_phase="giant")
+    train = config(method=method, ema=0.5, epochs=3, warmup_epochs=0, netbooster=booster)
+    plain = network()
+    made = METHODS.get(method)(
+        MethodContext(plain, MODEL, train, folder=tmp_path, calibration=lambda _count: [IMAGES])
+    )
+    optimizer = make_optimizer(made.network, train)
+    made.start_epoch(0, optimizer)
+    average = WeightAverage(optimizer, 0.5)
+    for seed in (1, 2):
+        randomise(made.network, seed)
+        average.update(made.network, 1000)
+    with averaged(made.network, optimizer):
+        shown = made.tiny_network([IMAGES]).state_dict()
+    made.start_epoch(1, optimizer)
+    kept = load_file(tmp_path / "giant.safetensors")
+    assert kept.keys() == shown.keys()
+    assert all(torch.equal(tensor, shown[name]) for name, tensor in kept.items())
 
 
 @pytest.mark.parametrize("method", ["plain", "netaug", "netbooster"])

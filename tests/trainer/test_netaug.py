@@ -14,12 +14,13 @@ from torch.nn import functional
 import trainer
 from common.errors import ConfigError
 from trainer.checkpoint import load_network
+from trainer.config import ModelConfig
 from trainer.data import load_dataset, normalise
 from trainer.methods import METHODS, MethodContext
 from trainer.methods.calibration import reestimate_batchnorm
 from trainer.methods.elastic import activate, draw, slice_into, sort_hidden_channels, widen
 from trainer.methods.netaug import NetAug
-from trainer.models import InvertedResidualNetwork
+from trainer.models import InvertedResidualNetwork, build_network
 from trainer.models.blocks import BlockRow
 from trainer.models.network import NetworkTable
 from trainer.optim import make_optimizer
@@ -245,6 +246,17 @@ def test_widths_are_drawn_in_the_first_80_of_155_epochs_and_expansions_always():
     assert varies(80) == (False, True)
     late = method.drawn(154, 0)
     assert (late.stem_channels, late.last_channels) == (tiny.stem_channels, tiny.last_channels)
+
+
+def test_widths_are_always_drawn_where_expansions_change_nothing():
+    """Otherwise DS-CNN's late epochs would train the tiny network twice in each step."""
+    model = ModelConfig(name="ds_cnn")
+    train = TRAIN.model_copy(update={"epochs": 155})
+    method = NetAug(MethodContext(build_network(model, (1, 49, 10), 10), model, train))
+    assert len({method.drawn(154, step) for step in range(50)}) > 1
+    few = train.model_copy(update={"netaug": train.netaug.model_copy(update={"random_epochs": 10})})
+    method = NetAug(MethodContext(build_network(model, (1, 49, 10), 10), model, few))
+    assert {method.drawn(10, step) for step in range(50)} == {method.family.tiny}
 
 
 def test_draws_depend_on_seed_and_step_alone():

@@ -16,9 +16,10 @@ class NetAugConfig(Section):
     """NetAug (Cai et al., ICLR 2022): the tiny network learns as part of wider ones.
 
     `width` and `expand` list the factors to draw from, 1.0 first; `alpha` weighs the loss of the drawn
-    network. Widths are drawn in the first `random_epochs` epochs (None: the paper's 80 of 155), after
-    which only expansions are. `sort` orders hidden channels by importance before each of those epochs (None:
-    unless the weights are trained ones, from `train.initial`: sorting would trade their channels for others).
+    network. Widths are drawn in the first `random_epochs` epochs (None: the paper's 80 of 155; all, where
+    there are no expansions), after which only expansions are. `sort` orders hidden channels by importance
+    before each of those epochs (None: unless the weights are trained ones, from `train.initial`: sorting
+    would trade their channels for others).
     `calibration_images` is how many training images re-estimate the BatchNorm statistics of the tiny network.
     """
 

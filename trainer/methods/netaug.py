@@ -46,13 +46,10 @@ class NetAug:
         self._seed = context.train.seed
         initial = epochs is None and start_plain(context)
         span = epochs or range(context.train.epochs)
-        random_epochs = self._config.random_epochs
-        if random_epochs is None:
-            random_epochs = len(span) - len(span) * 75 // 155
-        self._random_end = span.start + random_epochs
         self.calibration_images = self._config.calibration_images
         self._sort = not (initial or trained) if self._config.sort is None else self._config.sort
         self.family = family or make_family(context.plain, self._config.width, self._config.expand)
+        self._random_end = span.start + self._random_epochs(len(span))
         initialise(self.network, context.model.init, derive_seed(self._seed, "weights"))
         if initial:
             self.set_tiny(context.plain)
@@ -85,6 +82,13 @@ class NetAug:
         self.family.activate(self.drawn(epoch, step))
         torch.autograd.backward(self._config.alpha * loss(self.network(images), augmented=True))
         return StepResult(value.detach(), logits.detach())
+
+    def _random_epochs(self, epochs: int) -> int:
+        """In how many epochs widths are drawn; by default in all, where expansions would change nothing."""
+        if self._config.random_epochs is not None:
+            return self._config.random_epochs
+        expanded = self.family.draw((1.0,), (max(self._config.expand),), seed=0)
+        return epochs if expanded == self.family.tiny else epochs - epochs * 75 // 155
 
     def tiny_network(self, batches: Iterable[Tensor]) -> nn.Module:
         """Copy the tiny slice into plain layers, with BatchNorm statistics of its own."""

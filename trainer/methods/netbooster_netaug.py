@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from common.errors import ConfigError
-from trainer.average import AVERAGE, averaged_tensors
+from trainer.average import AVERAGE, averaged, averaged_tensors
 from trainer.config import ExpansionConfig
 from trainer.methods.base import Method, MethodContext, StepResult
 from trainer.methods.elastic import ElasticBatchNorm2d, ElasticConv2d, ProportionalConv2d, slice_into
@@ -69,7 +69,8 @@ class NetBoosterNetAug:
         """Hand the network over where the phase of NetAug begins or ends."""
         self._in_giant_phase = epoch < self._booster.giant_epochs
         if self._widens_giant and epoch == self._epochs.stop:
-            giant = self._augmented.tiny_network(self._calibration(self._augmented.calibration_images))
+            with averaged(self._augmented.network, optimizer):
+                giant = self._augmented.tiny_network(self._calibration(self._augmented.calibration_images))
             self._booster.network.load_state_dict(giant.state_dict())
             _forget_averages(self._booster.network, optimizer)
         if not self._widens_giant and epoch == self._epochs.start:

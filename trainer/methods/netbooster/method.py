@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from common.errors import ConfigError
+from trainer.average import averaged
 from trainer.checkpoint import WEIGHTS
 from trainer.config import ExpansionConfig, NetBoosterConfig
 from trainer.methods.base import MethodContext, StepResult
@@ -75,10 +76,11 @@ class NetBooster:
         elif train.initial is not None:
             start_from(self.network, train.initial / WEIGHTS, train.seed)
 
-    def start_epoch(self, epoch: int, optimizer: Optimizer) -> None:  # noqa: ARG002
+    def start_epoch(self, epoch: int, optimizer: Optimizer) -> None:
         """Keep the giant before its activations decay; log whose the accuracies of the coming epochs are."""
         if epoch == self.giant_epochs > 0 and self._folder is not None:
-            save_giant(self._folder, self.network, self._expansion)
+            with averaged(self.network, optimizer):
+                save_giant(self._folder, self.network, self._expansion)
         before = self.phase
         self.phase = _PHASES[(epoch >= self.giant_epochs) + (epoch >= self.linear_epoch)]
         if self.phase == before:
