@@ -178,7 +178,7 @@ def test_only_giants_of_inverted_residual_blocks_are_widened():
 @pytest.mark.parametrize("layer", ["blocks.1.depthwise.conv", "blocks.1.project.conv", "classifier"])
 def test_layers_that_are_not_widened_are_refused(layer):
     config = WIDENED.netbooster.model_copy(update={"layers": (layer,)})
-    with pytest.raises(ConfigError, match=f"does not widen layer '{layer}': name others"):
+    with pytest.raises(ConfigError, match=f"does not widen '{layer}': name others"):
         make(WIDENED.model_copy(update={"netbooster": config}))
 
 

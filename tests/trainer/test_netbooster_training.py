@@ -18,6 +18,7 @@ from trainer.checkpoint import load_network
 from trainer.config import NetBoosterConfig, TrainConfig
 from trainer.methods import MethodContext
 from trainer.methods.netbooster import NetBooster, set_slope
+from trainer.methods.netbooster.contraction import ContractionError
 from trainer.methods.netbooster.expansion import ExpandedLayer
 from trainer.optim import Restart, learning_rate, make_optimizer
 
@@ -98,6 +99,32 @@ def test_phases_that_do_not_fit_are_refused(train, netbooster, message):
     with pytest.raises(ConfigError) as error:
         make(SHORT.model_copy(update=train), **netbooster)
     assert message in str(error.value)
+
+
+class NormsInAnotherOrder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = (nn.Conv2d(width, 8, 3, padding=1, bias=False) for width in (1, 8))
+        self.norm1, self.norm2 = nn.BatchNorm2d(8), nn.BatchNorm2d(8)
+        self.classifier = nn.Linear(8, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.norm1(self.conv1(x)))
+        return self.classifier(torch.relu(self.norm2(self.conv2(x))).mean((2, 3)))
+
+
+def test_what_cannot_be_contracted_is_refused_before_the_first_step():
+    config = NETBOOSTER.model_copy(update={"layers": ("conv2",), "activation": "relu"})
+    images = torch.randn(4, 1, 8, 8)
+    context = MethodContext(
+        NormsInAnotherOrder(),
+        MODEL,
+        SHORT.model_copy(update={"netbooster": config}),
+        STEPS,
+        calibration=lambda _count: [images],
+    )
+    with pytest.raises(ContractionError, match="registered right behind their convolutions"):
+        NetBooster(context)
 
 
 def test_slopes_are_not_in_the_optimizer():

@@ -17,7 +17,7 @@ from trainer.config import ExpansionConfig, NetBoosterConfig
 from trainer.methods.base import MethodContext, StepResult
 from trainer.methods.initial import start_from
 from trainer.methods.netbooster.contraction import contract
-from trainer.methods.netbooster.expansion import expand
+from trainer.methods.netbooster.expansion import ExpandedLayer, expand
 from trainer.methods.netbooster.giant_file import save_giant, start_giant
 from trainer.methods.netbooster.homotopy import is_linear, set_slope, slope_at
 from trainer.models.initialise import initialise
@@ -75,6 +75,9 @@ class NetBooster:
             start_giant(self.network, self._expansion, train)
         elif train.initial is not None:
             start_from(self.network, train.initial / WEIGHTS, train.seed)
+        images = next(iter(context.calibration(_COMPARED_IMAGES)), None)
+        if images is not None:
+            _try_contraction(self.network, images)
 
     def start_epoch(self, epoch: int, optimizer: Optimizer) -> None:
         """Keep the giant before its activations decay; log whose the accuracies of the coming epochs are."""
@@ -117,6 +120,18 @@ class NetBooster:
         if is_linear(self.network):
             return contract(self.network, next(iter(batches), None))
         return copy.deepcopy(self.network).eval()
+
+
+def _try_contraction(giant: nn.Module, images: Tensor) -> None:
+    """Raise now the ContractionError that would end the training later."""
+    trial = copy.deepcopy(giant).to(images.device)
+    set_slope(trial, 1.0)
+    for block in trial.modules():
+        if isinstance(block, ExpandedLayer):
+            for norm in block.modules():
+                if isinstance(norm, nn.BatchNorm2d):
+                    nn.init.ones_(norm.bias)  # so that the block has a bias, which must go to the right place
+    contract(trial, images)
 
 
 def _phases(config: NetBoosterConfig, epochs: int) -> tuple[int, int]:
