@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from interruption import train_until
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_configs import DATA, MODEL, TRAIN, network, randomise
 from torch import nn
 
@@ -140,6 +140,17 @@ def test_frozen_weights_and_statistics_are_bit_identical_after_training(pretrain
     statistics = [tensor for name, tensor in after.items() if is_lite(name) and name.endswith("running_var")]
     assert all(not torch.equal(tensor, torch.ones_like(tensor)) for tensor in statistics)
     assert result.train_accuracy > 0.6  # 0.55 before
+
+
+def test_statistics_of_vectors_stay_as_well(tmp_path):
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 10))
+    save_file(layers.state_dict(), tmp_path / "model.safetensors")
+    train = train_config(tmp_path)
+    method = METHODS.get("tinytl")(MethodContext(layers, MODEL, train))
+    method.network.train()
+    method.start_epoch(0, make_optimizer(method.network, train))
+    method.network(torch.randn(4, 1, 8, 8) + 3)
+    assert torch.equal(method.network[2].running_mean, torch.zeros(8))
 
 
 def test_the_saved_network_has_its_lite_residuals(finetuned):
