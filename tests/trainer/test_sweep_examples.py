@@ -18,7 +18,7 @@ SIZES = {  # parameters, MACs
 }
 UNTUNED = {  # arms that take the learning rate of another
     "cifar10": {"kd", "netaug-kd"},
-    "cifar10_narrow": {"plain-long", "netaug-long", "netbooster-long"},
+    "cifar10_narrow": {"netbooster-abrupt", "plain-long", "netaug-long", "netbooster-long"},
     "sign_digits": set(),
 }
 HOW = ("method", "objective", "learning_rate", "distillation", "initial", "netbooster", "seed")
