@@ -284,6 +284,49 @@ def test_damaged_shards_are_errors_that_name_the_file(tmp_path, data):
         assert "\n" not in problem
 
 
+def headers(path: Path) -> list[int]:
+    with tarfile.open(path) as archive:
+        return [member.offset for member in archive]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content, header: content[:header],
+        lambda content, header: content[: header + 100],
+        lambda content, header: content[:header] + bytes(512) + content[header + 512 :],
+        lambda content, header: content[:header] + b"\x99" * 512 + content[header + 512 :],
+        lambda content, header: content.rstrip(b"\0") + bytes(512 + -len(content.rstrip(b"\0")) % 512),
+        lambda content, header: content + content,
+    ],
+    ids=[
+        "cut between",
+        "cut in a header",
+        "a hole",
+        "a damaged header",
+        "cut in its end",
+        "something behind",
+    ],
+)
+def test_a_shard_that_seems_to_end_early_is_refused(tmp_path, spoil):
+    path = tmp_path / "x.tar"
+    write(path, [sample(n) for n in range(6)], [f"{n:03}" for n in range(6)])
+    path.write_bytes(spoil(path.read_bytes(), headers(path)[4]))
+    with pytest.raises(ConfigError, match=r"x\.tar: damaged or cut off behind byte \d+: fetch it anew"):
+        scan(path)
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 20, 4096])
+def test_a_shard_may_end_with_two_blocks_of_zeros_or_more(tmp_path, blocks):
+    path = tmp_path / "x.tar"
+    write(path, [sample(n) for n in range(6)], [f"{n:03}" for n in range(6)])
+    with tarfile.open(path) as archive:
+        list(archive)
+        end = archive.offset
+    path.write_bytes(path.read_bytes()[:end] + bytes(512 * blocks))
+    assert len(scan(path)["labels"]) == 6
+
+
 @pytest.mark.parametrize(
     ("size", "wanted"), [((500, 375), (160, 160)), ((100, 300), (64, 96)), ((8, 8), (8, 8))]
 )

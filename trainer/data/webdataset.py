@@ -79,14 +79,17 @@ def _index(shards: tuple[Path, ...], mixed: int) -> Records:
         arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return {"places": np.repeat(np.arange(len(shards)), counts), **arrays}
 
-    arrays = cached("webdataset", shards, find)
+    arrays = cached("webdataset-2", shards, find)
     if not len(arrays["labels"]):
         raise ConfigError(f"{shards[0]}: no image with a label in it, nor in the others")
     return Records(shards, **arrays, mixed=mixed)
 
 
 def scan(shard: Path) -> Arrays:
-    """Offsets, sizes and labels, each int64 [images], of a shard; raises ConfigError where it is damaged."""
+    """Offsets, sizes and labels, each int64 [images], of a shard; raises ConfigError where it is damaged.
+
+    What `tarfile` takes for the end of an archive may be a damaged header, so the end is looked at.
+    """
     rows: list[tuple[int, int, int]] = []
     try:
         with tarfile.open(shard, "r:") as archive:
@@ -94,14 +97,27 @@ def scan(shard: Path) -> Arrays:
                 image = next((members[kind] for kind in members if f".{kind}" in SUFFIXES), None)
                 if image is not None:
                     rows.append((image.offset_data, image.size, _label(archive, shard, key, members)))
+            complete = _is_end(shard, archive.offset)
     except OSError as error:
         raise ConfigError(f"{shard}: unreadable ({error.strerror or error})") from error
     except (tarfile.TarError, EOFError, ValueError, IndexError, RecursionError, OverflowError) as error:
         raise ConfigError(f"{shard}: damaged, or no .tar file ({_line(error)}): fetch it anew") from error
     table = np.array(rows, np.int64).reshape(-1, 3)
-    if rows and int((table[:, 0] + table[:, 1]).max()) > shard.stat().st_size:
-        raise ConfigError(f"{shard}: damaged: it is cut off: fetch it anew")
+    if not complete or int((table[:, 0] + table[:, 1]).max(initial=0)) > archive.offset:
+        raise ConfigError(f"{shard}: damaged or cut off behind byte {archive.offset}: fetch it anew")
     return {"offsets": table[:, 0], "sizes": table[:, 1], "labels": table[:, 2]}
+
+
+def _is_end(shard: Path, offset: int) -> bool:
+    """Whether an archive ends at `offset`: two blocks of zeros, and nothing but zeros behind them."""
+    count = 0
+    with shard.open("rb") as file:
+        file.seek(offset)
+        while piece := file.read(1 << 20):
+            if piece.strip(b"\0"):
+                return False
+            count += len(piece)
+    return count >= 2 * tarfile.BLOCKSIZE
 
 
 def _groups(archive: tarfile.TarFile) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
