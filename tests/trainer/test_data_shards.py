@@ -242,6 +242,30 @@ def test_a_sample_without_a_label_is_named(folder, parts, message):
     assert "train-001.tar" in str(caught.value)
 
 
+def test_an_extension_is_all_behind_the_first_dot(folder):
+    """So masks and other pictures of a sample are not its image, nor are files of other programs."""
+    image = {"seg.png": b"mask", "PNG": picture(5, 2), "thumb.jpg": b"small", "cls": b"2", "info.json": b"{"}
+    write(folder / "train-001.tar", [{"_000000.png": b"finder"}, image], ["n.02/", "n.02/000005"])
+    dataset = load_dataset(config(folder, webdataset={"train": "train-00[01].tar"}))
+    assert len(dataset.train_records) == PER_SHARD + 1
+    pixels = dataset.train_records.open(PER_SHARD).decode(3)
+    assert (pixels == 80 * 2 + 5).all()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["photo.0000", "photo.0001"], r"photo\.0000\.png: the key ends at the first dot.* rename it"),
+        (["000001", "000001"], r"000001\.cls comes twice: give each sample a key of its own"),
+    ],
+)
+def test_samples_that_one_key_would_join_are_refused(folder, names, message):
+    write(folder / "train-001.tar", [sample(0), sample(2)], names)
+    with pytest.raises(ConfigError, match=rf"train-001\.tar: {message}") as caught:
+        load_dataset(config(folder))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_damaged_image_is_named_when_its_batch_comes(folder):
     broken = {"cls": b"1", "png": picture(1, 1)[:45]}
     write(folder / "train-001.tar", [sample(2), broken], ["000002", "000007"])

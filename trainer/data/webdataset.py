@@ -1,4 +1,7 @@
-"""WebDataset shards: tar files of key.jpg (png, webp, ...) with key.cls or key.json beside it."""
+"""WebDataset shards: tar files of key.jpg (png, webp, ...) with key.cls or key.json beside it.
+
+A key ends at the first dot of a name, as in the library of that name; the rest is the extension.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,9 @@ from trainer.data.folders import need_folder, read_class_names, run_threads
 from trainer.data.images import SUFFIXES
 from trainer.data.records import EncodedSamples, Records
 from trainer.data.registry import DatasetAbsentError
+
+Members = dict[str, tarfile.TarInfo]
+"""The files of one sample by all that follows the first dot of their names, in lower case."""
 
 _log = logging.getLogger(__name__)
 
@@ -93,8 +99,8 @@ def scan(shard: Path) -> Arrays:
     rows: list[tuple[int, int, int]] = []
     try:
         with tarfile.open(shard, "r:") as archive:
-            for key, members in _groups(archive):
-                image = next((members[kind] for kind in members if f".{kind}" in SUFFIXES), None)
+            for key, members in _groups(archive, shard):
+                image = _image(shard, key, members)
                 if image is not None:
                     rows.append((image.offset_data, image.size, _label(archive, shard, key, members)))
             complete = _is_end(shard, archive.offset)
@@ -120,24 +126,38 @@ def _is_end(shard: Path, offset: int) -> bool:
     return count >= 2 * tarfile.BLOCKSIZE
 
 
-def _groups(archive: tarfile.TarFile) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
-    """Neighbouring members of one key, by the last part of their extension."""
-    key, members = "", dict[str, tarfile.TarInfo]()
+def _groups(archive: tarfile.TarFile, shard: Path) -> Iterator[tuple[str, Members]]:
+    """Neighbouring members of one key, by their extensions; names that begin with a dot have no key."""
+    key, members = "", Members()
     for member in archive:
-        if not member.isfile():
-            continue
         path = Path(member.name)
-        stem = str(path.parent / path.name.partition(".")[0])
-        if stem != key:
+        stem, _, kind = path.name.partition(".")
+        if not member.isfile() or not stem:
+            continue
+        if str(path.parent / stem) != key:
             if members:
                 yield key, members
-            key, members = stem, {}
-        members[path.suffix.lower().removeprefix(".")] = member
+            key, members = str(path.parent / stem), {}
+        if kind.lower() in members:
+            raise ConfigError(f"{shard}: {member.name} comes twice: give each sample a key of its own")
+        members[kind.lower()] = member
     if members:
         yield key, members
 
 
-def _label(archive: tarfile.TarFile, shard: Path, key: str, members: dict[str, tarfile.TarInfo]) -> int:
+def _image(shard: Path, key: str, members: Members) -> tarfile.TarInfo | None:
+    """The image of a key: not seg.png, which belongs to it; None where it has no picture at all."""
+    pictures = [kind for kind in members if f".{kind.rpartition('.')[2]}" in SUFFIXES]
+    image = next((kind for kind in pictures if "." not in kind), None)
+    if pictures and image is None:
+        raise ConfigError(
+            f"{shard}: {members[pictures[0]].name}: the key ends at the first dot, so this is no image but "
+            f"the {pictures[0]} of {key}: rename it"
+        )
+    return None if image is None else members[image]
+
+
+def _label(archive: tarfile.TarFile, shard: Path, key: str, members: Members) -> int:
     kind = next((kind for kind in ("cls", "json") if kind in members), None)
     if kind is None:
         raise ConfigError(f"{shard}: {key} has neither .cls nor .json beside its image")
