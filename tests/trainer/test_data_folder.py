@@ -8,7 +8,7 @@ import pytest
 from damage import damage, outcome
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from shared_data import shared_data
 
 from common.errors import ConfigError
@@ -156,6 +156,48 @@ def test_a_jpeg_decoded_at_a_fraction_looks_like_the_whole():
     small = EncodedImage(data, "x").decode(1, (32, 32), (64, 128, 448, 480)).astype(int)
     whole = Image.open(io.BytesIO(data)).resize((32, 32), Image.Resampling.BILINEAR, (64, 128, 448, 480))
     assert np.abs(small[..., 0] - np.asarray(whole, int)).max() <= 2
+
+
+def oriented(kind: str, orientation: object, pixels: np.ndarray) -> bytes:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(pixels).save(file, kind, exif=exif)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_as_their_exif_data_say(kind, orientation):
+    data = oriented(kind, orientation, noise(20, 30))
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    image = EncodedImage(data, "x")
+    assert image.size == expected.size
+    np.testing.assert_array_equal(image.decode(3), np.asarray(expected.convert("RGB")))
+    box = (3.5, 2.0, 17.0, 18.25)
+    cut = expected.convert("RGB").resize((9, 8), Image.Resampling.BILINEAR, box)
+    np.testing.assert_array_equal(image.decode(3, (8, 9), box), np.asarray(cut))
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_turned_jpeg_decoded_at_a_fraction_looks_like_the_whole(orientation):
+    ramp = np.add.outer(np.arange(512) // 4, np.arange(640) // 8).astype(np.uint8)
+    data = oriented("jpeg", orientation, ramp)
+    whole = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    box = (64, 128, 448, 480)
+    small = EncodedImage(data, "x").decode(1, (32, 40), box)[..., 0].astype(int)
+    expected = whole.resize((40, 32), Image.Resampling.BILINEAR, box)
+    assert np.abs(small - np.asarray(expected, int)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "content", [b"Exif\0\0", b"Exif\0\0II*\0", b"Exif\0\0nonsense", b"Exif\0\0MM\0*\0\0\0\x08\0\x09"]
+)
+def test_an_image_with_damaged_exif_data_is_not_turned(content):
+    file = io.BytesIO()
+    Image.fromarray(noise(8, 6)).save(file, "jpeg", exif=content)
+    image = EncodedImage(file.getvalue(), "x")
+    assert image.size == (6, 8)
+    assert image.decode(3).shape == (8, 6, 3)
 
 
 def test_photos_of_signs_are_read(tmp_path):
