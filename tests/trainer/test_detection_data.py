@@ -11,7 +11,7 @@ import torch
 from detection_networks import NAMES, SIDE, annotation, write_shapes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 from shared_data import shared_data
 
 from common.errors import ConfigError
@@ -19,7 +19,7 @@ from trainer.config import DataConfig, DetectionConfig, TrainConfig
 from trainer.data import load_dataset
 from trainer.data.registry import DatasetAbsentError
 from trainer.detection import DetectionDataset, load_detection
-from trainer.detection.augment import View, draw_view, render
+from trainer.detection.augment import PLAIN_VIEW, View, draw_view, render
 from trainer.detection.samples import AnnotatedImage
 
 TRAIN = TrainConfig(batch_size=4, epochs=4, warmup_epochs=0)
@@ -61,6 +61,64 @@ def test_boxes_without_area_are_left_out_with_a_warning(tmp_path, caplog):
     assert "0.jpg: 2 boxes without area" in caplog.text
 
 
+def sized(config, width, height):
+    """`config` with a size in its annotation."""
+    path = config.path / "Annotations/0.xml"
+    size = f"<size><width>{width}</width><height>{height}</height></size>"
+    path.write_text(path.read_text().replace("<annotation>", f"<annotation>{size}"))
+    return config
+
+
+def test_voc_boxes_are_shares_of_the_image_that_was_annotated(tmp_path):
+    """The file may have been resized since, its sides rounded."""
+    boxes = [("a", 51, 101, 250, 200)]
+    (image,) = load_detection(sized(image_of(tmp_path, boxes, size=(100, 67)), 500, 333)).train_images
+    assert image.boxes == pytest.approx(np.array([[0.1, 100 / 333, 0.5, 200 / 333]]))
+    assert render(image, PLAIN_VIEW, 32, 32)[0].shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("size", [(0, 0), (" ", 40), ("100.0", "50.0")])
+def test_voc_boxes_are_shares_of_the_file_where_the_annotation_has_no_size(tmp_path, size):
+    config = sized(image_of(tmp_path, [("a", 1, 1, 50, 50)]), *size)
+    assert load_detection(config).train_images[0].boxes.tolist() == [[0.0, 0.0, 0.5, 1.0]]
+
+
+def test_an_image_of_other_proportions_than_its_annotation_is_named(tmp_path):
+    voc = sized(image_of(tmp_path / "voc", [("a", 1, 1, 50, 50)]), 50, 100)
+    with pytest.raises(ConfigError, match=r"0\.jpg: is 100x50 as it is shown, but .* of 50x100") as caught:
+        load_detection(voc)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "coco").mkdir()
+    image, *_ = load_detection(coco_folder(tmp_path / "coco")).train_images
+    Image.new("RGB", (20, 40)).save(image.path)
+    with pytest.raises(ConfigError, match=r"a\.jpg: is 20x40 as it is shown, but its annotation is of 40x20"):
+        render(image, PLAIN_VIEW, 32, 32)
+
+
+@pytest.mark.parametrize("kind", ["voc", "coco"])
+def test_photos_are_turned_before_boxes_are_looked_for_in_them(tmp_path, kind):
+    """A red box of an upright photo whose pixels are stored sideways, as those of phones are."""
+    pixels = np.full((100, 60, 3), 30, np.uint8)
+    pixels[70:98, 5:55] = (250, 20, 20)
+    if kind == "voc":
+        config = image_of(tmp_path, [("a", 6, 71, 55, 98)], size=(60, 100))
+        path = tmp_path / "JPEGImages/0.jpg"
+    else:
+        entry = {"id": 10, "file_name": "a.jpg", "width": 60, "height": 100}
+        box = {"id": 1, "image_id": 10, "category_id": 7, "bbox": [5, 70, 50, 28]}
+        config = coco_folder(tmp_path, images=[entry], annotations=[box])
+        path = tmp_path / "train2017/a.jpg"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    stored = Image.fromarray(pixels).transpose(Image.Transpose.ROTATE_90)
+    stored.save(path, quality=95, exif=exif)
+    (image,) = load_detection(config).train_images
+    seen, boxes, _ = render(image, PLAIN_VIEW, 100, 60)
+    rows, columns = np.nonzero(seen[..., 0] > 140)
+    assert boxes[0] * [60, 100, 60, 100] == pytest.approx([5, 70, 55, 98], abs=1e-3)
+    assert [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] == [5, 70, 55, 98]
+
+
 def test_a_vocdevkit_is_trained_on_2007_and_2012_and_tested_on_2007(tmp_path):
     for year, name in (("2007", "7"), ("2012", "12")):
         image_of(tmp_path / "VOCdevkit" / f"VOC{year}", [("a", 1, 1, 9, 9)], name=name)
@@ -84,7 +142,7 @@ def test_a_vocdevkit_is_trained_on_2007_and_2012_and_tested_on_2007(tmp_path):
         (lambda f: (f / "Annotations/0.xml").write_text(annotation([])), "no object in 1 training images"),
         (
             lambda f: (f / "JPEGImages/0.jpg").write_bytes(b"nothing"),
-            r"0\.xml: damaged annotation, or its image",
+            r"0\.jpg: damaged image \(no known format\)",
         ),
         (lambda f: (f / "ImageSets/Main/test.txt").unlink(), r"test\.txt: no such split.*there is trainval"),
         (lambda f: (f / "Annotations").rename(f / "Labels"), "holds neither VOC2007"),

@@ -9,13 +9,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-from PIL import Image
 
 from common.errors import ConfigError
 from trainer.config import DataConfig
 from trainer.data.folders import need_folder, run_threads
+from trainer.data.images import shown_size
 from trainer.data.registry import DatasetAbsentError
-from trainer.detection.samples import AnnotatedImage, DetectionSamples, as_shares
+from trainer.detection.samples import AnnotatedImage, DetectionSamples, as_shares, check_proportions
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,10 @@ _SUFFIXES = (".jpg", ".jpeg", ".png")
 
 @dataclass(frozen=True)
 class _Annotation:
-    """What an XML file says; corners in pixels, from 0, the right and bottom ones not included."""
+    """What an XML file says; corners in pixels, from 0, the right and bottom ones not included.
+
+    `size` is (width, height) of the image that was annotated.
+    """
 
     image: Path
     size: tuple[int, int]
@@ -89,18 +92,28 @@ def _annotation(file: tuple[Path, str]) -> _Annotation:
     path = base / _ANNOTATIONS / f"{identifier}.xml"
     image = _image_of(base, identifier)
     try:
-        with Image.open(image) as opened:
-            size = opened.size
+        shown = shown_size(image)
         root = ElementTree.parse(path).getroot()
+        size = _size(root) or shown
         objects = root.findall("object")
         names = tuple(_text(item, "name") for item in objects)
         corners = tuple(_corners(item) for item in objects)
         difficult = tuple((item.findtext("difficult") or "0").strip() == "1" for item in objects)
     except FileNotFoundError as error:
         raise ConfigError(f"{error.filename}: no such file, but {identifier} is in a split") from error
-    except (ElementTree.ParseError, OSError, ValueError) as error:
-        raise ConfigError(f"{path}: damaged annotation, or its image is ({error})") from error
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: unreadable ({error.strerror})") from error
+    except (ElementTree.ParseError, ValueError, OverflowError) as error:
+        raise ConfigError(f"{path}: damaged annotation ({error})") from error
+    check_proportions(image, shown, size)
     return _Annotation(image, size, names, corners, difficult)
+
+
+def _size(root: ElementTree.Element) -> tuple[int, int] | None:
+    """(width, height) that the annotation says; None where it says nothing, or 0, as some programs write."""
+    texts = (root.findtext(f"size/{side}", "").strip() for side in ("width", "height"))
+    width, height = (round(float(text or 0)) for text in texts)
+    return (width, height) if width > 0 and height > 0 else None
 
 
 def _image_of(base: Path, identifier: str) -> Path:
