@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from shared_data import shared_data
 from common.errors import ConfigError
 from trainer.config import DataConfig
 from trainer.data import DatasetAbsentError, load_dataset
+from trainer.data.image_folder import list_files
 from trainer.data.images import EncodedImage
 
 COLOURS = {"blue": (10, 20, 230), "red": (220, 30, 10), "yellow": (230, 220, 20)}
@@ -89,6 +91,15 @@ def test_grey_images_have_one_channel(tmp_path):
         (tmp_path / part / "a" / "0.png").write_bytes(encoded(pixels))
     dataset = load_dataset(config(tmp_path, resolution=None))
     np.testing.assert_array_equal(dataset.train_images, pixels[None, ..., None])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_images_are_grey_only_where_all_are(folder, caplog, stream):
+    _, files, _ = list_files(config(folder))
+    files[0][0].write_bytes(encoded(noise(8, 10, channels=1)))
+    with caplog.at_level(logging.INFO):
+        assert load_dataset(config(folder, stream=stream)).input_shape[0] == 3
+    assert "1 of 12 training images are grey: all are read as RGB" in caplog.text
 
 
 def test_missing_folders_say_what_is_needed(folder, tmp_path):

@@ -15,6 +15,7 @@ from common.errors import ConfigError
 from trainer.augment.crops import Numbers, crop_boxes, crop_draws
 from trainer.config import DataConfig, TrainConfig
 from trainer.data.batches import Batch, calibration_length, epoch_length, prefetch
+from trainer.data.channels import choose_channels
 from trainer.data.dataset import Chunks, Labels, Pixels, choose_statistics, split_off
 from trainer.data.folders import run_threads
 from trainer.data.images import Box, EncodedImage
@@ -92,9 +93,8 @@ def make_streamed(
     if config.validation:
         held, kept = split_off(len(train), config.validation, hold_out)
         train, test = train.take(kept), train.take(held)
-    train = train.take(np.arange(len(train))[: config.train_limit])
-    test = test.take(np.arange(len(test))[: config.test_limit])
-    shape = (1 if train.open(0).grey else 3, *config.size)
+    train, test = train.first(config.train_limit), test.first(config.test_limit)
+    shape = (choose_channels(train), *config.size)
     dataset = StreamedDataset(config, samples.class_names, train, test, shape)
     mean, std = choose_statistics(config, dataset.calibration_images(_STATISTICS_IMAGES))
     config = config.model_copy(update={"mean": mean, "std": std})
