@@ -195,6 +195,8 @@ def test_an_npz_file_is_a_dataset(tmp_path):
         ({"train_labels": np.arange(7) % 3}, r"8 train images, but labels of shape \[7\]"),
         ({"test_labels": np.array([0, 1, 2, 3])}, r"test labels go from 0 to 3, but there are 3 classes"),
         ({"train_labels": np.arange(8) - 1}, "train labels go from -1"),
+        ({"train_labels": np.zeros(8, int), "test_labels": np.zeros(4, int)}, "are of class '0'"),
+        ({"class_names": np.array(["a", "b", "c\udce9"])}, "the name .* of a class is not UTF-8"),
         ({"train_labels": np.zeros(8)}, "train_labels must hold integers; it holds float64"),
         ({"train_images": np.zeros((8, 6, 4, 3))}, "train images must be uint8"),
         ({"train_images": np.zeros((8, 6, 4), np.uint8)}, "train images must be uint8"),

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import io
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -86,11 +88,12 @@ def test_without_a_resolution_all_sizes_must_be_alike(folder):
 
 def test_grey_images_have_one_channel(tmp_path):
     pixels = noise(5, 7, channels=1)
-    for part in ("train", "val"):
-        (tmp_path / part / "a").mkdir(parents=True)
-        (tmp_path / part / "a" / "0.png").write_bytes(encoded(pixels))
+    for place in ("train/a", "train/b", "val/a"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "0.png").write_bytes(encoded(pixels))
     dataset = load_dataset(config(tmp_path, resolution=None))
-    np.testing.assert_array_equal(dataset.train_images, pixels[None, ..., None])
+    np.testing.assert_array_equal(dataset.test_images, pixels[None, ..., None])
+    assert dataset.input_shape == (1, 5, 7)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -117,6 +120,44 @@ def test_missing_folders_say_what_is_needed(folder, tmp_path):
     (folder / "empty" / "train" / "a").mkdir()
     with pytest.raises(ConfigError, match="holds no images"):
         load_dataset(config(folder / "empty"))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_class_folders_that_nothing_can_be_learnt_from_are_refused(folder, stream):
+    (folder / "train" / "green" / "photo.jpg").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"train/green: holds no images .*: put some there, or remove"):
+        load_dataset(config(folder, stream=stream))
+    for part in ("train", "val"):
+        for path in (folder / part).iterdir():
+            path.rename(folder / f"{part} {path.name}" if path.name != "red" else path)
+    with pytest.raises(ConfigError, match="all training samples are of class 'red'") as caught:
+        load_dataset(config(folder, stream=stream))
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_class_name_that_is_not_utf_8_is_refused(folder, stream):
+    (folder / "train" / "red").rename(folder / "train" / os.fsdecode(b"caf\xe9"))
+    (folder / "val" / "red").rename(folder / "val" / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(
+        ConfigError, match=r"the name 'caf\\udce9' of a class is not UTF-8: rename it"
+    ) as caught:
+        load_dataset(config(folder, stream=stream))
+    str(caught.value).encode()
+
+
+def test_an_unreadable_folder_is_named(folder, monkeypatch):
+    (folder / "train" / "red" / "more").mkdir()
+    scan = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "more":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ConfigError, match=r"train/red/more: unreadable \(Permission denied\)"):
+        load_dataset(config(folder))
 
 
 def test_a_damaged_image_is_named(folder):

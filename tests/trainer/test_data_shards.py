@@ -275,7 +275,16 @@ def test_a_damaged_image_is_named_when_its_batch_comes(folder):
 
 def test_labels_beyond_the_named_classes_are_refused(folder):
     (folder / "classes.txt").write_text("cat\ndog\n")
-    with pytest.raises(ConfigError, match="train labels go up to 2, but there are 2 classes"):
+    with pytest.raises(ConfigError, match="train labels go from 0 to 2, but there are 2 classes"):
+        load_dataset(config(folder))
+
+
+def test_shards_of_one_class_are_refused(folder):
+    samples = [sample(CLASSES * n + 1) for n in range(4)]
+    for path in folder.glob("train-*"):
+        write(path, samples, [f"{n:06}" for n in range(4)])
+    (folder / "classes.txt").write_text("cat\ndog\nowl\n")
+    with pytest.raises(ConfigError, match="all training samples are of class 'dog': add those of another one"):
         load_dataset(config(folder))
 
 

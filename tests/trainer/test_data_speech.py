@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import tarfile
 import wave
 from pathlib import Path
@@ -250,6 +251,31 @@ def test_wrong_settings_and_folders_say_what_to_do(folder):
     for path in noise.iterdir():
         path.unlink()
     with pytest.raises(ConfigError, match="holds no clips of the split test"):
+        load_dataset(config(folder))
+
+
+def test_sounds_may_end_in_capitals(folder):
+    whole = load_dataset(config(folder))
+    for path in (folder / "yes").iterdir():
+        path.rename(path.with_suffix(".WAV"))
+    listing = folder / "testing_list.txt"
+    listing.write_text(re.sub(r"(yes/.*)\.wav", r"\1.WAV", listing.read_text()))
+    assert len(load_dataset(config(folder)).test_images) == len(whole.test_images)
+
+
+@pytest.mark.parametrize(
+    ("word", "kept"),
+    [("yes", 0), ("bird", 0), ("_background_noise_", 0.5)],
+    ids=["word", "others", "silence"],
+)
+def test_a_class_without_clips_for_training_is_named(folder, word, kept):
+    for path in (folder / word).iterdir():
+        if kept:
+            path.write_bytes(wav(tone(440, int(16_000 * kept))))
+        else:
+            path.rename(path.with_suffix(".txt"))
+    name = {"yes": "yes", "bird": "_unknown_"}.get(word, "_silence_")
+    with pytest.raises(ConfigError, match=rf"no \.wav file of '{name}' is for training"):
         load_dataset(config(folder))
 
 

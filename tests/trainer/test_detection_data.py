@@ -211,6 +211,13 @@ def test_a_damaged_coco_file_is_named(tmp_path, changes, message):
         load_detection(coco_folder(tmp_path, **changes))
 
 
+def test_a_category_that_no_file_can_name_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"dataset coco .* name '\\ud800' of a class is not UTF-8"):
+        load_detection(
+            coco_folder(tmp_path, categories=[{"id": 3, "name": "\ud800"}, {"id": 7, "name": "x"}])
+        )
+
+
 def test_bccd_is_read_whole(tmp_path):
     import tarfile
 

@@ -91,6 +91,11 @@ class Dataset(Protocol):
         """Training images as they are, chosen at random, always the same."""
 
 
+def describe(config: DataConfig) -> str:
+    """A dataset's name in errors."""
+    return f"dataset {config.name}" if config.path is None else f"dataset {config.name} ({config.path})"
+
+
 def normalise(images: Images | Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Scale images [N, H, W, C] to (x / 255 - mean) / std, features to (x - mean) / std.
 
@@ -187,18 +192,37 @@ def check(samples: Samples, origin: str) -> None:
             raise ConfigError(
                 f"{origin}: {len(images)} {part} images, but labels of shape {list(labels.shape)}"
             )
-        classes = len(samples.class_names)
-        if labels.min() < 0 or labels.max() >= classes:
-            raise ConfigError(
-                f"{origin}: {part} labels go from {labels.min()} to {labels.max()}, "
-                f"but there are {classes} classes: they must lie in 0..{classes - 1}"
-            )
+    check_labels(samples.train_labels, samples.test_labels, samples.class_names, origin)
     train, test = samples.train_images, samples.test_images
     if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
         raise ConfigError(
             f"{origin}: train images are {train.dtype} {list(train.shape[1:])}, "
             f"test images {test.dtype} {list(test.shape[1:])}: they must be alike"
         )
+
+
+def check_labels(train: Labels, test: Labels, class_names: tuple[str, ...], origin: str) -> None:
+    """Raise ConfigError, naming `origin`, for labels of no class, and where all for training are of one."""
+    classes = len(class_names)
+    for part, labels in (("train", train), ("test", test)):
+        if labels.min() < 0 or labels.max() >= classes:
+            raise ConfigError(
+                f"{origin}: {part} labels go from {labels.min()} to {labels.max()}, "
+                f"but there are {classes} classes: they must lie in 0..{classes - 1}"
+            )
+    if (train == train[0]).all():
+        raise ConfigError(
+            f"{origin}: all training samples are of class {class_names[train[0]]!r}: add those of another one"
+        )
+
+
+def check_names(class_names: tuple[str, ...], origin: str) -> None:
+    """Raise ConfigError, naming `origin`, for a name that no file can hold: it was read from other bytes."""
+    for name in class_names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"{origin}: the name {name!r} of a class is not UTF-8: rename it") from None
 
 
 def hold_out(samples: Samples, count: int, generator: np.random.Generator) -> Samples:

@@ -10,7 +10,7 @@ from common.errors import ConfigError
 from trainer.config import DataConfig
 from trainer.data.channels import choose_channels
 from trainer.data.dataset import Images, Samples
-from trainer.data.folders import class_folders, need_folder, run_threads, shuffled
+from trainer.data.folders import class_folders, files_below, need_folder, run_threads, shuffled
 from trainer.data.images import SUFFIXES
 from trainer.data.records import EncodedSamples, Records, whole_files
 from trainer.data.registry import DatasetAbsentError
@@ -60,19 +60,25 @@ def list_files(config: DataConfig) -> tuple[tuple[str, ...], list[File], list[Fi
     unknown = sorted(set(class_folders(test_folder)) - set(class_names))
     if unknown:
         raise ConfigError(f"{test_folder / unknown[0]}: class {unknown[0]!r} has no folder in train/")
-    return class_names, _list(folder / "train", class_names), _list(test_folder, class_names)
+    train, test = _list(folder / "train", class_names), _list(test_folder, class_names)
+    known = {label for _, label in train}
+    empty = [folder / "train" / name for label, name in enumerate(class_names) if label not in known]
+    if empty or not test:
+        raise ConfigError(
+            f"{empty[0] if empty else test_folder}: holds no images ({', '.join(sorted(SUFFIXES))}): "
+            "put some there, or remove the folder"
+        )
+    return class_names, train, test
 
 
 def _list(folder: Path, class_names: tuple[str, ...]) -> list[File]:
-    files = [
-        (path, label)
-        for label, name in enumerate(class_names)
-        for path in sorted((folder / name).rglob("*"))
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    ]
-    if not files:
-        raise ConfigError(f"{folder}: holds no images ({', '.join(sorted(SUFFIXES))})")
-    return shuffled(files)
+    return shuffled(
+        [
+            (path, label)
+            for label, name in enumerate(class_names)
+            for path in files_below(folder / name, SUFFIXES)
+        ]
+    )
 
 
 def _decode(records: Records, size: tuple[int, int], channels: int, exact: bool) -> Images:

@@ -11,7 +11,7 @@ import numpy as np
 from common.errors import ConfigError
 from trainer.config import DataConfig, TrainConfig
 from trainer.data.batches import BatchSource
-from trainer.data.dataset import Chunks
+from trainer.data.dataset import Chunks, check_names, describe
 from trainer.data.folders import processors
 from trainer.detection.augment import PLAIN_VIEW, Pixels, render
 from trainer.detection.batches import DetectionBatches
@@ -86,6 +86,7 @@ def load_detection(config: DataConfig) -> DetectionDataset:
         if getattr(config, name) != DataConfig.model_fields[name].default:
             raise ConfigError(f"data.{name} does not vary images with boxes: see train.detection")
     samples = DETECTION_DATASETS.get(config.name)(config)
+    check_names(samples.class_names, describe(config))
     train, test = list(samples.train_images), list(samples.test_images)
     if config.validation:
         if config.validation >= len(train):
@@ -99,9 +100,7 @@ def load_detection(config: DataConfig) -> DetectionDataset:
     train, test = train[: config.train_limit], test[: config.test_limit]
     for part, images in (("training", train), ("test", test)):
         if not any(len(image.boxes) for image in images):
-            raise ConfigError(
-                f"dataset {config.name} ({config.path}): no object in {len(images)} {part} images"
-            )
+            raise ConfigError(f"{describe(config)}: no object in {len(images)} {part} images")
     resolution = config.resolution or _DEFAULT_SIDE
     height, width = (resolution, resolution) if isinstance(resolution, int) else resolution
     return DetectionDataset(
