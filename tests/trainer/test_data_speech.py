@@ -299,6 +299,19 @@ def test_samples_are_read_as_they_were_written(tmp_path):
     np.testing.assert_array_equal(read_wave(tmp_path / "x.wav"), samples)
 
 
+@pytest.mark.parametrize("samples", [0, 1, 776])
+def test_sounds_that_are_cut_off_are_refused(tmp_path, samples):
+    (tmp_path / "x.wav").write_bytes(wav(tone(440, 777))[: 44 + 2 * samples + 1])
+    with pytest.raises(ConfigError, match=rf"x\.wav: damaged: cut off: has {samples} of 777 samples"):
+        read_wave(tmp_path / "x.wav")
+
+
+def test_sounds_without_samples_are_refused(tmp_path):
+    (tmp_path / "x.wav").write_bytes(wav(tone(440, 0)))
+    with pytest.raises(ConfigError, match=r"x\.wav: holds no samples: remove it"):
+        read_wave(tmp_path / "x.wav")
+
+
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_sounds_are_errors_that_name_the_file(tmp_path, data):

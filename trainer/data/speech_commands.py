@@ -95,7 +95,8 @@ def read_wave(path: Path) -> Wave:
     try:
         with wave.open(io.BytesIO(path.read_bytes())) as file:
             kind = (file.getnchannels(), 8 * file.getsampwidth(), file.getframerate())
-            samples = file.readframes(file.getnframes())
+            count = file.getnframes()
+            samples = file.readframes(count)
     except OSError as error:
         raise ConfigError(f"{path}: unreadable ({error.strerror})") from error
     except (wave.Error, EOFError, ValueError, RuntimeError, struct.error) as error:
@@ -105,7 +106,12 @@ def read_wave(path: Path) -> Wave:
             f"{path}: has {kind[0]} channels of {kind[1]} bits at {kind[2]} Hz; needed is 1 of 16 bits at "
             f"{SAMPLE_RATE} Hz"
         )
-    return np.frombuffer(samples, "<i2", len(samples) // 2).astype(np.int16)
+    found = len(samples) // 2
+    if found < count:
+        raise ConfigError(f"{path}: damaged: cut off: has {found} of {count} samples: replace or remove it")
+    if not count:
+        raise ConfigError(f"{path}: holds no samples: remove it")
+    return np.frombuffer(samples, "<i2", found).astype(np.int16)
 
 
 def _list_clips(folder: Path, words: tuple[str, ...]) -> tuple[tuple[str, ...], dict[Split, list[Clip]]]:
