@@ -189,6 +189,15 @@ def test_an_npz_file_is_a_dataset(tmp_path):
     assert dataset.train_labels.dtype == np.int64
 
 
+def test_class_names_in_an_npz_file_may_be_bytes(tmp_path):
+    np.savez(tmp_path / "mine.npz", **arrays(class_names=np.array([b"cat", "k\xe4se".encode(), b"owl"])))
+    assert load_dataset(DataConfig(name="npz", path=tmp_path / "mine.npz")).class_names == (
+        "cat",
+        "k\xe4se",
+        "owl",
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -197,6 +206,11 @@ def test_an_npz_file_is_a_dataset(tmp_path):
         ({"train_labels": np.arange(8) - 1}, "train labels go from -1"),
         ({"train_labels": np.zeros(8, int), "test_labels": np.zeros(4, int)}, "are of class '0'"),
         ({"class_names": np.array(["a", "b", "c\udce9"])}, "the name .* of a class is not UTF-8"),
+        (
+            {"train_labels": np.arange(8) * 2**40},
+            "label 7696581394432 is above 100000: number the classes 0, 1, 2 and so on",
+        ),
+        ({"class_names": np.array([["a", "b", "c"]])}, r"class_names must be one row .* it is \[1, 3\]"),
         ({"train_labels": np.zeros(8)}, "train_labels must hold integers; it holds float64"),
         ({"train_images": np.zeros((8, 6, 4, 3))}, "train images must be uint8"),
         ({"train_images": np.zeros((8, 6, 4), np.uint8)}, "train images must be uint8"),

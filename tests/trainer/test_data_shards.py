@@ -279,12 +279,20 @@ def test_labels_beyond_the_named_classes_are_refused(folder):
         load_dataset(config(folder))
 
 
+def test_a_label_that_would_be_one_of_very_many_is_refused(folder):
+    write(folder / "train-001.tar", [{"cls": b"2147483647", "png": picture(0, 0)}], ["000000"])
+    with pytest.raises(ConfigError, match="label 2147483647 is above 100000: number the classes 0, 1, 2"):
+        load_dataset(config(folder))
+
+
 def test_shards_of_one_class_are_refused(folder):
     samples = [sample(CLASSES * n + 1) for n in range(4)]
     for path in folder.glob("train-*"):
         write(path, samples, [f"{n:06}" for n in range(4)])
     (folder / "classes.txt").write_text("cat\ndog\nowl\n")
-    with pytest.raises(ConfigError, match="all training samples are of class 'dog': add those of another one"):
+    with pytest.raises(
+        ConfigError, match="all training samples are of class 'dog': add those of another one"
+    ):
         load_dataset(config(folder))
 
 

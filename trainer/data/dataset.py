@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol, TypeAlias, cast
 
 import numpy as np
@@ -26,6 +27,7 @@ Chunks: TypeAlias = Iterator[tuple[Images, Labels]]
 """Some images and their labels at a time."""
 
 _CHUNK = 4096  # images worked on at once, to bound memory
+_LARGEST_LABEL = 100_000
 
 
 class VariedImages(Protocol):
@@ -214,6 +216,19 @@ def check_labels(train: Labels, test: Labels, class_names: tuple[str, ...], orig
         raise ConfigError(
             f"{origin}: all training samples are of class {class_names[train[0]]!r}: add those of another one"
         )
+
+
+def numbered_classes(labels: Labels, origin: Path) -> tuple[str, ...]:
+    """Names for classes that have none: the numbers up to the largest of the training labels.
+
+    Raises ConfigError, naming `origin`, for a label that is too large to be one of so many.
+    """
+    largest = int(labels.max(initial=0))
+    if largest > _LARGEST_LABEL:
+        raise ConfigError(
+            f"{origin}: label {largest} is above {_LARGEST_LABEL}: number the classes 0, 1, 2 and so on"
+        )
+    return tuple(str(label) for label in range(largest + 1))
 
 
 def check_names(class_names: tuple[str, ...], origin: str) -> None:

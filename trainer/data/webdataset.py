@@ -17,6 +17,7 @@ import numpy as np
 from common.errors import ConfigError
 from trainer.config import DataConfig
 from trainer.data.cache import Arrays, cached
+from trainer.data.dataset import numbered_classes
 from trainer.data.folders import need_folder, read_class_names, run_threads
 from trainer.data.images import SUFFIXES
 from trainer.data.records import EncodedSamples, Records
@@ -44,7 +45,7 @@ def load(config: DataConfig) -> EncodedSamples:
     test = _index(find_shards(folder, names.test, "test"), names.shuffle)
     class_names = read_class_names(folder)
     if class_names is None:
-        class_names = tuple(str(label) for label in range(int(train.labels.max()) + 1))
+        class_names = numbered_classes(train.labels, folder)
     return EncodedSamples(train, test, class_names)
 
 
