@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import logging
 import struct
+import zipfile
 from collections import Counter
 from typing import Any
 
@@ -243,6 +244,32 @@ def test_missing_npz_parts_are_named(tmp_path):
         load_dataset(DataConfig(name="npz", path=tmp_path / "pickled.npz"))
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '<i8', 'shape': (8,",
+        b"{'descr': '<i8' 'shape'}",
+        b"\n\n ]",
+        b"{'descr': (, 'shape': (8,)}",
+    ],
+)
+def test_a_damaged_header_of_an_array_is_an_error_of_one_line(tmp_path, header):
+    path = tmp_path / "mine.npz"
+    np.savez(path, **arrays())
+    with zipfile.ZipFile(path) as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    content = members["train_labels.npy"]
+    members["train_labels.npy"] = content[:10] + header.ljust(len(content[:128]) - 10) + content[128:]
+    with zipfile.ZipFile(path, "w") as new:
+        for name, member in members.items():
+            new.writestr(name, member)
+    with pytest.raises(
+        ConfigError, match=r"mine\.npz: damaged, or no \.npz file \(.*\): write it anew"
+    ) as caught:
+        load_dataset(DataConfig(name="npz", path=path))
+    assert "\n" not in str(caught.value)
+
+
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 def test_damaged_npz_files_are_errors_that_name_the_file(tmp_path, data):
@@ -250,7 +277,9 @@ def test_damaged_npz_files_are_errors_that_name_the_file(tmp_path, data):
     np.savez_compressed(path, **arrays())
     path.write_bytes(damage(data, path.read_bytes()))
     problem, dataset = outcome(lambda: load_dataset(DataConfig(name="npz", path=path)))
-    assert dataset.input_shape == (3, 6, 4) if problem is None else str(path) in problem
+    assert (
+        dataset.input_shape == (3, 6, 4) if problem is None else str(path) in problem and "\n" not in problem
+    )
 
 
 def test_held_out_images_leave_the_training_set_and_replace_the_test_set():

@@ -219,6 +219,10 @@ def test_names_of_shards_may_have_ranges_and_wildcards(folder):
     assert names == ["train-001.tar", "train-002.tar", "train-003.tar"]
     assert len(find_shards(folder, "*train*.tar", "train")) == SHARDS
     assert find_shards(folder, "val.tar", "test") == (folder / "val.tar",)
+    absolute = find_shards(folder / "elsewhere", f"{folder}/*train*.tar", "train")
+    assert absolute == find_shards(folder, "*train*.tar", "train")
+    with pytest.raises(ConfigError, match=r"data\.webdataset\.train 'train\*\*\.tar': Invalid pattern"):
+        find_shards(folder, "train**.tar", "train")
     with pytest.raises(DatasetAbsentError, match=r"train-004\.tar: no such shard.*data\.webdataset\.train"):
         find_shards(folder, "train-{000..004}.tar", "train")
     with pytest.raises(DatasetAbsentError, match=r"holds no shards '\*\.zip': set data\.webdataset\.test"):
@@ -307,6 +311,16 @@ def test_what_is_in_the_shards_is_kept_until_they_change(folder, cache, monkeypa
     for path in cache.iterdir():
         path.write_bytes(b"damaged")
     assert len(load_dataset(config(folder)).train_records) == 31
+
+
+def test_without_a_home_folder_nothing_is_kept(folder, monkeypatch, caplog):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert len(load_dataset(config(folder)).train_records) == SHARDS * PER_SHARD
+    assert "no home folder: nothing is kept for the next time" in caplog.text
 
 
 @settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])

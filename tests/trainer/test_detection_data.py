@@ -144,6 +144,10 @@ def test_a_vocdevkit_is_trained_on_2007_and_2012_and_tested_on_2007(tmp_path):
             lambda f: (f / "JPEGImages/0.jpg").write_bytes(b"nothing"),
             r"0\.jpg: damaged image \(no known format\)",
         ),
+        (
+            lambda f: (f / "Annotations/0.xml").write_text('<?xml version="1.0" encoding="ANSI"?><a/>'),
+            r"0\.xml: damaged annotation \(unknown encoding: ANSI\)",
+        ),
         (lambda f: (f / "ImageSets/Main/test.txt").unlink(), r"test\.txt: no such split.*there is trainval"),
         (lambda f: (f / "Annotations").rename(f / "Labels"), "holds neither VOC2007"),
     ],
@@ -166,6 +170,14 @@ def test_a_missing_folder_is_an_absent_dataset(tmp_path):
 def test_variation_for_classification_is_refused(shapes):
     with pytest.raises(ConfigError, match=r"data\.crop_padding does not vary images with boxes"):
         load_detection(shapes.model_copy(update={"crop_padding": 2}))
+
+
+@pytest.mark.parametrize(("key", "values"), [("mean", (0.5,)), ("std", (0.5, 0.5))])
+def test_statistics_that_are_not_of_three_channels_are_refused(shapes, key, values):
+    with pytest.raises(
+        ConfigError, match=rf"data\.{key} has {len(values)} values, but images have 3 channels"
+    ):
+        load_detection(shapes.model_copy(update={key: values}))
 
 
 def coco_folder(tmp_path, **changes):
@@ -204,6 +216,15 @@ def test_coco_is_listed_without_crowds_and_empty_images_in_training(tmp_path):
         ({"images": [{"id": 1}]}, "damaged"),
         ({"annotations": [{"image_id": 10}]}, "damaged .*'bbox' is missing"),
         ({"categories": None}, "damaged"),
+        (
+            {"images": [{"id": 1, "file_name": "a.jpg", "width": float("inf"), "height": 9}]},
+            r"damaged \(image a\.jpg of infx9\)",
+        ),
+        (
+            {"images": [{"id": 1, "file_name": "a.jpg", "width": 9, "height": 0}]},
+            r"damaged \(image a\.jpg of 9x0\)",
+        ),
+        ({"annotations": [{"image_id": 10, "category_id": 7, "bbox": [10**400, 0, 1, 1]}]}, "damaged"),
     ],
 )
 def test_a_damaged_coco_file_is_named(tmp_path, changes, message):

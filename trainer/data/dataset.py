@@ -145,12 +145,16 @@ def statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(means), tuple(deviations)
 
 
-def choose_statistics(config: DataConfig, images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel: those of `config`, or of `images` where it has none."""
-    channels = images.shape[3]
+def check_statistics(config: DataConfig, channels: int) -> None:
+    """Raise ConfigError where the mean or deviation of `config` is not one value per channel."""
     for name, values in (("mean", config.mean), ("std", config.std)):
         if values is not None and len(values) != channels:
             raise ConfigError(f"data.{name} has {len(values)} values, but images have {channels} channels")
+
+
+def choose_statistics(config: DataConfig, images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel: those of `config`, or of `images` where it has none."""
+    check_statistics(config, images.shape[3])
     if config.mean is not None and config.std is not None:
         return config.mean, config.std
     mean, std = statistics(images)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from common.errors import ConfigError
+from common.errors import ConfigError, first_line
 
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
@@ -109,9 +109,7 @@ class EncodedImage:
             return None
 
     def _damaged(self, error: BaseException) -> ConfigError:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if isinstance(error, UnidentifiedImageError):
-            reason = "no known format"
+        reason = "no known format" if isinstance(error, UnidentifiedImageError) else first_line(error)
         return ConfigError(f"{self._origin}: damaged image ({reason}): replace or remove it")
 
 

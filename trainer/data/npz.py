@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from common.errors import ConfigError
+from common.errors import ConfigError, first_line
 from trainer.config import DataConfig
 from trainer.data.dataset import Samples, numbered_classes
 
@@ -18,7 +20,8 @@ _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 # What numpy and zipfile raise on damaged bytes; RuntimeError: encrypted, or an unsupported kind of zip.
 _READ_ERRORS = (
-    OSError, EOFError, ValueError, TypeError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error
+    OSError, EOFError, ValueError, TypeError, RuntimeError, MemoryError, SyntaxError, KeyError, OverflowError,
+    tokenize.TokenError, struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 
@@ -41,7 +44,7 @@ def load(config: DataConfig) -> Samples:
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file: set data.path to an .npz file") from error
     except _READ_ERRORS as error:
-        raise ConfigError(f"{path}: damaged, or no .npz file: {error}") from error
+        raise ConfigError(f"{path}: damaged, or no .npz file ({first_line(error)}): write it anew") from error
     for name in ("train_labels", "test_labels"):
         if not np.issubdtype(arrays[name].dtype, np.integer):
             raise ConfigError(f"{path}: {name} must hold integers; it holds {arrays[name].dtype}")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import ConfigError
+from common.errors import ConfigError, first_line
 from trainer.config import DataConfig
 from trainer.data.cache import Arrays, cached
 from trainer.data.dataset import numbered_classes
@@ -54,7 +54,11 @@ def find_shards(folder: Path, pattern: str, key: str) -> tuple[Path, ...]:
     found: list[Path] = []
     for name in _expand(pattern):
         if any(sign in name for sign in "*?["):
-            found += sorted(folder.glob(name))
+            anchor = Path(name).anchor  # "/" of an absolute name, else nothing
+            try:
+                found += sorted((folder / anchor).glob(name.removeprefix(anchor)))
+            except ValueError as error:
+                raise ConfigError(f"data.webdataset.{key} {pattern!r}: {error}") from error
         elif (folder / name).is_file():
             found.append(folder / name)
         else:
@@ -108,7 +112,8 @@ def scan(shard: Path) -> Arrays:
     except OSError as error:
         raise ConfigError(f"{shard}: unreadable ({error.strerror or error})") from error
     except (tarfile.TarError, EOFError, ValueError, IndexError, RecursionError, OverflowError) as error:
-        raise ConfigError(f"{shard}: damaged, or no .tar file ({_line(error)}): fetch it anew") from error
+        reason = first_line(error)
+        raise ConfigError(f"{shard}: damaged, or no .tar file ({reason}): fetch it anew") from error
     table = np.array(rows, np.int64).reshape(-1, 3)
     if not complete or int((table[:, 0] + table[:, 1]).max(initial=0)) > archive.offset:
         raise ConfigError(f"{shard}: damaged or cut off behind byte {archive.offset}: fetch it anew")
@@ -174,7 +179,3 @@ def _label(archive: tarfile.TarFile, shard: Path, key: str, members: Members) ->
     except (ValueError, KeyError, RecursionError) as error:
         raise ConfigError(f"{shard}: {key}.{kind} holds no label (a number from 0 on)") from error
     return value
-
-
-def _line(error: BaseException) -> str:
-    return str(error).split("\n")[0] or type(error).__name__
