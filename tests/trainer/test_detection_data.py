@@ -130,6 +130,19 @@ def test_a_vocdevkit_is_trained_on_2007_and_2012_and_tested_on_2007(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "line", "suffix"),
+    [("img 0", "img 0", ".jpg"), ("my img", "my img  -1", ".jpg"), ("7", "7 1", ".JPG"), ("7", "7", ".PNG")],
+)
+def test_images_may_have_spaces_in_their_names_and_end_in_capitals(tmp_path, name, line, suffix):
+    config = image_of(tmp_path, [("a", 1, 1, 9, 9)], name=name)
+    path = tmp_path / "JPEGImages" / f"{name}.jpg"
+    path.rename(path.with_suffix(suffix))
+    (tmp_path / "ImageSets/Main/trainval.txt").write_text(f"{line}\n")
+    (image,) = load_detection(config).train_images
+    assert image.path == path.with_suffix(suffix)
+
+
+@pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda f: (f / "JPEGImages/0.jpg").unlink(), r"0\.jpg: no such file"),

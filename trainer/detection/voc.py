@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ _FOLDER_TRAIN_SPLITS = ("trainval",)
 _FOLDER_TEST_SPLITS = ("test",)
 _ANNOTATIONS = "Annotations"
 _SUFFIXES = (".jpg", ".jpeg", ".png")
+_FLAG = re.compile(r"\s+(-1|0|1)$")
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,12 @@ def _read(folder: Path, splits: Sequence[str]) -> list[_Annotation]:
     for split in splits:
         year, _, name = split.rpartition("/")
         base = folder / f"VOC{year}" if year else folder
-        files += [
-            (base, identifier) for identifier in _identifiers(base / "ImageSets" / "Main" / f"{name}.txt")
-        ]
+        lines = _lines(base / "ImageSets" / "Main" / f"{name}.txt")
+        files += [(base, _identifier(base, line)) for line in lines]
     return list(run_threads(_annotation, files))
 
 
-def _identifiers(path: Path) -> list[str]:
+def _lines(path: Path) -> list[str]:
     try:
         lines = path.read_text().splitlines()
     except FileNotFoundError:
@@ -84,7 +85,12 @@ def _identifiers(path: Path) -> list[str]:
         raise ConfigError(f"{path}: no such split: set data.splits (there is {near or 'none'})") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: unreadable ({error})") from error
-    return [line.split()[0] for line in lines if line.strip()]
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _identifier(base: Path, line: str) -> str:
+    """The image that a line names: there may be spaces in it, and in lists of one class a flag behind it."""
+    return line if (base / _ANNOTATIONS / f"{line}.xml").is_file() else _FLAG.sub("", line)
 
 
 def _annotation(file: tuple[Path, str]) -> _Annotation:
@@ -117,7 +123,8 @@ def _size(root: ElementTree.Element) -> tuple[int, int] | None:
 
 
 def _image_of(base: Path, identifier: str) -> Path:
-    paths = [base / "JPEGImages" / f"{identifier}{suffix}" for suffix in _SUFFIXES]
+    endings = (*_SUFFIXES, *map(str.upper, _SUFFIXES))
+    paths = [base / "JPEGImages" / f"{identifier}{ending}" for ending in endings]
     return next((path for path in paths if path.is_file()), paths[0])
 
 
