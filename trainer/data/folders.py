@@ -64,7 +64,7 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
             for place, _, names in os.walk(folder, onerror=_raise):
                 found += (Path(place, name) for name in names if not name.startswith("."))
     except OSError as error:
-        raise ConfigError(f"{error.filename}: unreadable ({error.strerror})") from error
+        raise ConfigError(f"{error.filename or folder}: unreadable ({error.strerror})") from error
     return sorted(path for path in found if path.suffix.lower() in suffixes)
 
 

@@ -108,7 +108,7 @@ def _annotation(file: tuple[Path, str]) -> _Annotation:
     except FileNotFoundError as error:
         raise ConfigError(f"{error.filename}: no such file, but {identifier} is in a split") from error
     except OSError as error:
-        raise ConfigError(f"{error.filename}: unreadable ({error.strerror})") from error
+        raise ConfigError(f"{error.filename or path}: unreadable ({error.strerror})") from error
     except (ElementTree.ParseError, ValueError, OverflowError, LookupError) as error:
         raise ConfigError(f"{path}: damaged annotation ({error})") from error
     check_proportions(image, shown, size)
