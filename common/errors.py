@@ -24,6 +24,11 @@ class UserError(Exception):
     exit_code: ExitCode = ExitCode.USAGE
 
 
+def first_line(error: BaseException) -> str:
+    """What a library's error says, for an error of one line; its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 class ConfigError(UserError):
     """A configuration, argument or input file is wrong."""
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
 import io
+import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +11,13 @@ import pytest
 from damage import damage, outcome
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from shared_data import shared_data
 
 from common.errors import ConfigError
 from trainer.config import DataConfig
 from trainer.data import DatasetAbsentError, load_dataset
+from trainer.data.image_folder import list_files
 from trainer.data.images import EncodedImage
 
 COLOURS = {"blue": (10, 20, 230), "red": (220, 30, 10), "yellow": (230, 220, 20)}
@@ -84,11 +88,21 @@ def test_without_a_resolution_all_sizes_must_be_alike(folder):
 
 def test_grey_images_have_one_channel(tmp_path):
     pixels = noise(5, 7, channels=1)
-    for part in ("train", "val"):
-        (tmp_path / part / "a").mkdir(parents=True)
-        (tmp_path / part / "a" / "0.png").write_bytes(encoded(pixels))
+    for place in ("train/a", "train/b", "val/a"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "0.png").write_bytes(encoded(pixels))
     dataset = load_dataset(config(tmp_path, resolution=None))
-    np.testing.assert_array_equal(dataset.train_images, pixels[None, ..., None])
+    np.testing.assert_array_equal(dataset.test_images, pixels[None, ..., None])
+    assert dataset.input_shape == (1, 5, 7)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_images_are_grey_only_where_all_are(folder, caplog, stream):
+    _, files, _ = list_files(config(folder))
+    files[0][0].write_bytes(encoded(noise(8, 10, channels=1)))
+    with caplog.at_level(logging.INFO):
+        assert load_dataset(config(folder, stream=stream)).input_shape[0] == 3
+    assert "1 of 12 training images are grey: all are read as RGB" in caplog.text
 
 
 def test_missing_folders_say_what_is_needed(folder, tmp_path):
@@ -106,6 +120,44 @@ def test_missing_folders_say_what_is_needed(folder, tmp_path):
     (folder / "empty" / "train" / "a").mkdir()
     with pytest.raises(ConfigError, match="holds no images"):
         load_dataset(config(folder / "empty"))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_class_folders_that_nothing_can_be_learnt_from_are_refused(folder, stream):
+    (folder / "train" / "green" / "photo.jpg").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"train/green: holds no images .*: put some there, or remove"):
+        load_dataset(config(folder, stream=stream))
+    for part in ("train", "val"):
+        for path in (folder / part).iterdir():
+            path.rename(folder / f"{part} {path.name}" if path.name != "red" else path)
+    with pytest.raises(ConfigError, match="all training samples are of class 'red'") as caught:
+        load_dataset(config(folder, stream=stream))
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_class_name_that_is_not_utf_8_is_refused(folder, stream):
+    (folder / "train" / "red").rename(folder / "train" / os.fsdecode(b"caf\xe9"))
+    (folder / "val" / "red").rename(folder / "val" / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(
+        ConfigError, match=r"the name 'caf\\udce9' of a class is not UTF-8: rename it"
+    ) as caught:
+        load_dataset(config(folder, stream=stream))
+    str(caught.value).encode()
+
+
+def test_an_unreadable_folder_is_named(folder, monkeypatch):
+    (folder / "train" / "red" / "more").mkdir()
+    scan = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "more":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ConfigError, match=r"train/red/more: unreadable \(Permission denied\)"):
+        load_dataset(config(folder))
 
 
 def test_a_damaged_image_is_named(folder):
@@ -156,6 +208,48 @@ def test_a_jpeg_decoded_at_a_fraction_looks_like_the_whole():
     small = EncodedImage(data, "x").decode(1, (32, 32), (64, 128, 448, 480)).astype(int)
     whole = Image.open(io.BytesIO(data)).resize((32, 32), Image.Resampling.BILINEAR, (64, 128, 448, 480))
     assert np.abs(small[..., 0] - np.asarray(whole, int)).max() <= 2
+
+
+def oriented(kind: str, orientation: object, pixels: np.ndarray) -> bytes:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(pixels).save(file, kind, exif=exif)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_as_their_exif_data_say(kind, orientation):
+    data = oriented(kind, orientation, noise(20, 30))
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    image = EncodedImage(data, "x")
+    assert image.size == expected.size
+    np.testing.assert_array_equal(image.decode(3), np.asarray(expected.convert("RGB")))
+    box = (3.5, 2.0, 17.0, 18.25)
+    cut = expected.convert("RGB").resize((9, 8), Image.Resampling.BILINEAR, box)
+    np.testing.assert_array_equal(image.decode(3, (8, 9), box), np.asarray(cut))
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_turned_jpeg_decoded_at_a_fraction_looks_like_the_whole(orientation):
+    ramp = np.add.outer(np.arange(512) // 4, np.arange(640) // 8).astype(np.uint8)
+    data = oriented("jpeg", orientation, ramp)
+    whole = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    box = (64, 128, 448, 480)
+    small = EncodedImage(data, "x").decode(1, (32, 40), box)[..., 0].astype(int)
+    expected = whole.resize((40, 32), Image.Resampling.BILINEAR, box)
+    assert np.abs(small - np.asarray(expected, int)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "content", [b"Exif\0\0", b"Exif\0\0II*\0", b"Exif\0\0nonsense", b"Exif\0\0MM\0*\0\0\0\x08\0\x09"]
+)
+def test_an_image_with_damaged_exif_data_is_not_turned(content):
+    file = io.BytesIO()
+    Image.fromarray(noise(8, 6)).save(file, "jpeg", exif=content)
+    image = EncodedImage(file.getvalue(), "x")
+    assert image.size == (6, 8)
+    assert image.decode(3).shape == (8, 6, 3)
 
 
 def test_photos_of_signs_are_read(tmp_path):

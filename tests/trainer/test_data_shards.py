@@ -227,6 +227,10 @@ def test_names_of_shards_may_have_ranges_and_wildcards(folder):
     assert names == ["train-001.tar", "train-002.tar", "train-003.tar"]
     assert len(find_shards(folder, "*train*.tar", "train")) == SHARDS
     assert find_shards(folder, "val.tar", "test") == (folder / "val.tar",)
+    absolute = find_shards(folder / "elsewhere", f"{folder}/*train*.tar", "train")
+    assert absolute == find_shards(folder, "*train*.tar", "train")
+    with pytest.raises(ConfigError, match=r"data\.webdataset\.train 'train\*\*\.tar': Invalid pattern"):
+        find_shards(folder, "train**.tar", "train")
     with pytest.raises(DatasetAbsentError, match=r"train-004\.tar: no such shard.*data\.webdataset\.train"):
         find_shards(folder, "train-{000..004}.tar", "train")
     with pytest.raises(DatasetAbsentError, match=r"holds no shards '\*\.zip': set data\.webdataset\.test"):
@@ -250,6 +254,30 @@ def test_a_sample_without_a_label_is_named(folder, parts, message):
     assert "train-001.tar" in str(caught.value)
 
 
+def test_an_extension_is_all_behind_the_first_dot(folder):
+    """So masks and other pictures of a sample are not its image, nor are files of other programs."""
+    image = {"seg.png": b"mask", "PNG": picture(5, 2), "thumb.jpg": b"small", "cls": b"2", "info.json": b"{"}
+    write(folder / "train-001.tar", [{"_000000.png": b"finder"}, image], ["n.02/", "n.02/000005"])
+    dataset = load_dataset(config(folder, webdataset={"train": "train-00[01].tar"}))
+    assert len(dataset.train_records) == PER_SHARD + 1
+    pixels = dataset.train_records.open(PER_SHARD).decode(3)
+    assert (pixels == 80 * 2 + 5).all()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["photo.0000", "photo.0001"], r"photo\.0000\.png: the key ends at the first dot.* rename it"),
+        (["000001", "000001"], r"000001\.cls comes twice: give each sample a key of its own"),
+    ],
+)
+def test_samples_that_one_key_would_join_are_refused(folder, names, message):
+    write(folder / "train-001.tar", [sample(0), sample(2)], names)
+    with pytest.raises(ConfigError, match=rf"train-001\.tar: {message}") as caught:
+        load_dataset(config(folder))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_damaged_image_is_named_when_its_batch_comes(folder):
     broken = {"cls": b"1", "png": picture(1, 1)[:45]}
     write(folder / "train-001.tar", [sample(2), broken], ["000002", "000007"])
@@ -259,7 +287,24 @@ def test_a_damaged_image_is_named_when_its_batch_comes(folder):
 
 def test_labels_beyond_the_named_classes_are_refused(folder):
     (folder / "classes.txt").write_text("cat\ndog\n")
-    with pytest.raises(ConfigError, match="train labels go up to 2, but there are 2 classes"):
+    with pytest.raises(ConfigError, match="train labels go from 0 to 2, but there are 2 classes"):
+        load_dataset(config(folder))
+
+
+def test_a_label_that_would_be_one_of_very_many_is_refused(folder):
+    write(folder / "train-001.tar", [{"cls": b"2147483647", "png": picture(0, 0)}], ["000000"])
+    with pytest.raises(ConfigError, match="label 2147483647 is above 100000: number the classes 0, 1, 2"):
+        load_dataset(config(folder))
+
+
+def test_shards_of_one_class_are_refused(folder):
+    samples = [sample(CLASSES * n + 1) for n in range(4)]
+    for path in folder.glob("train-*"):
+        write(path, samples, [f"{n:06}" for n in range(4)])
+    (folder / "classes.txt").write_text("cat\ndog\nowl\n")
+    with pytest.raises(
+        ConfigError, match="all training samples are of class 'dog': add those of another one"
+    ):
         load_dataset(config(folder))
 
 
@@ -276,6 +321,16 @@ def test_what_is_in_the_shards_is_kept_until_they_change(folder, cache, monkeypa
     assert len(load_dataset(config(folder)).train_records) == 31
 
 
+def test_without_a_home_folder_nothing_is_kept(folder, monkeypatch, caplog):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert len(load_dataset(config(folder)).train_records) == SHARDS * PER_SHARD
+    assert "no home folder: nothing is kept for the next time" in caplog.text
+
+
 @settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_shards_are_errors_that_name_the_file(tmp_path, data):
@@ -290,6 +345,49 @@ def test_damaged_shards_are_errors_that_name_the_file(tmp_path, data):
     else:
         assert str(path) in problem
         assert "\n" not in problem
+
+
+def headers(path: Path) -> list[int]:
+    with tarfile.open(path) as archive:
+        return [member.offset for member in archive]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content, header: content[:header],
+        lambda content, header: content[: header + 100],
+        lambda content, header: content[:header] + bytes(512) + content[header + 512 :],
+        lambda content, header: content[:header] + b"\x99" * 512 + content[header + 512 :],
+        lambda content, header: content.rstrip(b"\0") + bytes(512 + -len(content.rstrip(b"\0")) % 512),
+        lambda content, header: content + content,
+    ],
+    ids=[
+        "cut between",
+        "cut in a header",
+        "a hole",
+        "a damaged header",
+        "cut in its end",
+        "something behind",
+    ],
+)
+def test_a_shard_that_seems_to_end_early_is_refused(tmp_path, spoil):
+    path = tmp_path / "x.tar"
+    write(path, [sample(n) for n in range(6)], [f"{n:03}" for n in range(6)])
+    path.write_bytes(spoil(path.read_bytes(), headers(path)[4]))
+    with pytest.raises(ConfigError, match=r"x\.tar: damaged or cut off behind byte \d+: fetch it anew"):
+        scan(path)
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 20, 4096])
+def test_a_shard_may_end_with_two_blocks_of_zeros_or_more(tmp_path, blocks):
+    path = tmp_path / "x.tar"
+    write(path, [sample(n) for n in range(6)], [f"{n:03}" for n in range(6)])
+    with tarfile.open(path) as archive:
+        list(archive)
+        end = archive.offset
+    path.write_bytes(path.read_bytes()[:end] + bytes(512 * blocks))
+    assert len(scan(path)["labels"]) == 6
 
 
 @pytest.mark.parametrize(

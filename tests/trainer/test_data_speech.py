@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import tarfile
 import wave
 from pathlib import Path
@@ -253,6 +254,31 @@ def test_wrong_settings_and_folders_say_what_to_do(folder):
         load_dataset(config(folder))
 
 
+def test_sounds_may_end_in_capitals(folder):
+    whole = load_dataset(config(folder))
+    for path in (folder / "yes").iterdir():
+        path.rename(path.with_suffix(".WAV"))
+    listing = folder / "testing_list.txt"
+    listing.write_text(re.sub(r"(yes/.*)\.wav", r"\1.WAV", listing.read_text()))
+    assert len(load_dataset(config(folder)).test_images) == len(whole.test_images)
+
+
+@pytest.mark.parametrize(
+    ("word", "kept"),
+    [("yes", 0), ("bird", 0), ("_background_noise_", 0.5)],
+    ids=["word", "others", "silence"],
+)
+def test_a_class_without_clips_for_training_is_named(folder, word, kept):
+    for path in (folder / word).iterdir():
+        if kept:
+            path.write_bytes(wav(tone(440, int(16_000 * kept))))
+        else:
+            path.rename(path.with_suffix(".txt"))
+    name = {"yes": "yes", "bird": "_unknown_"}.get(word, "_silence_")
+    with pytest.raises(ConfigError, match=rf"no \.wav file of '{name}' is for training"):
+        load_dataset(config(folder))
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -271,6 +297,19 @@ def test_samples_are_read_as_they_were_written(tmp_path):
     samples = np.random.default_rng(0).integers(-32768, 32768, 777).astype("<i2")
     (tmp_path / "x.wav").write_bytes(wav(samples))
     np.testing.assert_array_equal(read_wave(tmp_path / "x.wav"), samples)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 776])
+def test_sounds_that_are_cut_off_are_refused(tmp_path, samples):
+    (tmp_path / "x.wav").write_bytes(wav(tone(440, 777))[: 44 + 2 * samples + 1])
+    with pytest.raises(ConfigError, match=rf"x\.wav: damaged: cut off: has {samples} of 777 samples"):
+        read_wave(tmp_path / "x.wav")
+
+
+def test_sounds_without_samples_are_refused(tmp_path):
+    (tmp_path / "x.wav").write_bytes(wav(tone(440, 0)))
+    with pytest.raises(ConfigError, match=r"x\.wav: holds no samples: remove it"):
+        read_wave(tmp_path / "x.wav")
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])

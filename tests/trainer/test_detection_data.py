@@ -1,23 +1,18 @@
-"""Readers of VOC and COCO, variation of images with boxes, and batches."""
+"""Variation of images with boxes, and batches."""
 
 from __future__ import annotations
-
-import json
-import logging
 
 import numpy as np
 import pytest
 import torch
-from detection_networks import NAMES, SIDE, annotation, write_shapes
+from detection_networks import NAMES, SIDE, write_shapes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from shared_data import shared_data
 
 from common.errors import ConfigError
-from trainer.config import DataConfig, DetectionConfig, TrainConfig
+from trainer.config import DetectionConfig, TrainConfig
 from trainer.data import load_dataset
-from trainer.data.registry import DatasetAbsentError
 from trainer.detection import DetectionDataset, load_detection
 from trainer.detection.augment import View, draw_view, render
 from trainer.detection.samples import AnnotatedImage
@@ -30,141 +25,17 @@ def shapes(tmp_path_factory):
     return write_shapes(tmp_path_factory.mktemp("shapes") / "shapes")
 
 
-def image_of(tmp_path, boxes, size=(100, 50), difficult=(), name="0"):
-    """One VOC folder with one image in both splits."""
-    for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
-        (tmp_path / part).mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size).save(tmp_path / "JPEGImages" / f"{name}.jpg")
-    (tmp_path / "Annotations" / f"{name}.xml").write_text(annotation(boxes, difficult))
-    for split in ("trainval", "test"):
-        (tmp_path / "ImageSets/Main" / f"{split}.txt").write_text(f"{name}\n")
-    return DataConfig(name="voc", path=tmp_path)
-
-
-def test_voc_boxes_count_pixels_from_one_and_include_both_sides(tmp_path):
-    config = image_of(tmp_path, [("b", 1, 1, 50, 50), ("a", 51, 11, 100, 20)], difficult=(1,))
-    dataset = load_detection(config)
-    (image,) = dataset.train_images
-    assert dataset.class_names == ("a", "b")
-    assert image.size == (100, 50)
-    assert image.boxes.tolist() == [[0.0, 0.0, 0.5, 1.0], [0.5, pytest.approx(0.2), 1.0, pytest.approx(0.4)]]
-    assert image.classes.tolist() == [1, 0]
-    assert image.ignored.tolist() == [False, True]
-    assert dataset.input_shape == (3, 416, 416)
-
-
-def test_boxes_without_area_are_left_out_with_a_warning(tmp_path, caplog):
-    config = image_of(tmp_path, [("a", 10, 10, 10, 10), ("a", 10, 10, 30, 30), ("a", 101, 5, 120, 9)])
-    with caplog.at_level(logging.WARNING):
-        (image,) = load_detection(config).train_images
-    assert len(image.boxes) == len(image.classes) == len(image.ignored) == 1
-    assert "0.jpg: 2 boxes without area" in caplog.text
-
-
-def test_a_vocdevkit_is_trained_on_2007_and_2012_and_tested_on_2007(tmp_path):
-    for year, name in (("2007", "7"), ("2012", "12")):
-        image_of(tmp_path / "VOCdevkit" / f"VOC{year}", [("a", 1, 1, 9, 9)], name=name)
-    dataset = load_detection(DataConfig(name="voc", path=tmp_path))
-    assert [image.path.name for image in dataset.train_images] == ["7.jpg", "12.jpg"]
-    assert [image.path.name for image in dataset.test_images] == ["7.jpg"]
-    config = DataConfig(name="voc", path=tmp_path / "VOCdevkit", splits={"train": ["2012/trainval"]})
-    assert [image.path.name for image in load_detection(config).train_images] == ["12.jpg"]
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda f: (f / "JPEGImages/0.jpg").unlink(), r"0\.jpg: no such file"),
-        (lambda f: (f / "Annotations/0.xml").unlink(), r"0\.xml: no such file"),
-        (lambda f: (f / "Annotations/0.xml").write_text("<annotation><object>"), r"0\.xml: damaged"),
-        (
-            lambda f: (f / "Annotations/0.xml").write_text("<a><object/></a>"),
-            r"0\.xml: damaged.*without name",
-        ),
-        (lambda f: (f / "Annotations/0.xml").write_text(annotation([])), "no object in 1 training images"),
-        (
-            lambda f: (f / "JPEGImages/0.jpg").write_bytes(b"nothing"),
-            r"0\.xml: damaged annotation, or its image",
-        ),
-        (lambda f: (f / "ImageSets/Main/test.txt").unlink(), r"test\.txt: no such split.*there is trainval"),
-        (lambda f: (f / "Annotations").rename(f / "Labels"), "holds neither VOC2007"),
-    ],
-)
-def test_what_is_wrong_with_a_voc_folder_is_said_in_one_line(tmp_path, damage, message):
-    config = image_of(tmp_path, [("a", 1, 1, 9, 9)])
-    damage(tmp_path)
-    with pytest.raises(ConfigError, match=message) as caught:
-        load_detection(config)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_missing_folder_is_an_absent_dataset(tmp_path):
-    with pytest.raises(DatasetAbsentError, match="no such folder"):
-        load_detection(DataConfig(name="voc", path=tmp_path / "none"))
-    with pytest.raises(ConfigError, match="unknown detection dataset 'cocoa': did you mean 'coco'"):
-        load_detection(DataConfig(name="cocoa", path=tmp_path))
-
-
 def test_variation_for_classification_is_refused(shapes):
     with pytest.raises(ConfigError, match=r"data\.crop_padding does not vary images with boxes"):
         load_detection(shapes.model_copy(update={"crop_padding": 2}))
 
 
-def coco_folder(tmp_path, **changes):
-    categories = [{"id": 7, "name": "cat"}, {"id": 3, "name": "bird"}]
-    images = [
-        {"id": 10, "file_name": "a.jpg", "width": 40, "height": 20},
-        {"id": 11, "file_name": "b.jpg", "width": 40, "height": 20},
-        {"id": 12, "file_name": "c.jpg", "width": 40, "height": 20},
-    ]
-    annotations = [
-        {"id": 1, "image_id": 10, "category_id": 7, "bbox": [10, 5, 20, 10], "iscrowd": 0},
-        {"id": 2, "image_id": 10, "category_id": 3, "bbox": [0, 0, 40, 20], "iscrowd": 1},
-        {"id": 3, "image_id": 12, "category_id": 3, "bbox": [0, 0, 40, 20], "iscrowd": 1},
-    ]
-    values = {"images": images, "annotations": annotations, "categories": categories} | changes
-    (tmp_path / "annotations").mkdir(exist_ok=True)
-    for split in ("train2017", "val2017"):
-        (tmp_path / split).mkdir(exist_ok=True)
-        (tmp_path / "annotations" / f"instances_{split}.json").write_text(json.dumps(values))
-    return DataConfig(name="coco", path=tmp_path)
-
-
-def test_coco_is_listed_without_crowds_and_empty_images_in_training(tmp_path):
-    dataset = load_detection(coco_folder(tmp_path))
-    assert dataset.class_names == ("bird", "cat")
-    assert [image.path for image in dataset.train_images] == [tmp_path / "train2017" / "a.jpg"]
-    assert dataset.train_images[0].boxes.tolist() == [[0.25, 0.25, 0.75, 0.75]]
-    assert dataset.train_images[0].classes.tolist() == [1]
-    assert [image.path.name for image in dataset.test_images] == ["a.jpg", "b.jpg", "c.jpg"]
-    assert [image.ignored.tolist() for image in dataset.test_images] == [[False, True], [], [True]]
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"images": [{"id": 1}]}, "damaged"),
-        ({"annotations": [{"image_id": 10}]}, "damaged .*'bbox' is missing"),
-        ({"categories": None}, "damaged"),
-    ],
-)
-def test_a_damaged_coco_file_is_named(tmp_path, changes, message):
-    with pytest.raises(ConfigError, match=rf"instances_train2017\.json: {message}"):
-        load_detection(coco_folder(tmp_path, **changes))
-
-
-def test_bccd_is_read_whole(tmp_path):
-    import tarfile
-
-    with tarfile.open(shared_data("bccd", "bccd.tar.xz")) as archive:
-        members = [m for m in archive.getmembers() if m.name.startswith("BCCD/")]
-        archive.extractall(tmp_path, members, filter="data")
-    splits = {"train": ["train", "val"], "test": ["test"]}
-    dataset = load_detection(DataConfig(name="voc", path=tmp_path / "BCCD", splits=splits))
-    assert (len(dataset.train_images), len(dataset.test_images)) == (205 + 87, 72)
-    assert dataset.class_names == ("Platelets", "RBC", "WBC")
-    classes = np.concatenate([image.classes for image in [*dataset.train_images, *dataset.test_images]])
-    assert np.bincount(classes).tolist() == [361, 4155 - 2, 372]  # two have no area
+@pytest.mark.parametrize(("key", "values"), [("mean", (0.5,)), ("std", (0.5, 0.5))])
+def test_statistics_that_are_not_of_three_channels_are_refused(shapes, key, values):
+    with pytest.raises(
+        ConfigError, match=rf"data\.{key} has {len(values)} values, but images have 3 channels"
+    ):
+        load_detection(shapes.model_copy(update={key: values}))
 
 
 def painted(tmp_path, box):
@@ -289,14 +160,6 @@ def test_mixup_joins_boxes_with_weights_that_add_up_until_the_last_epochs(shapes
             assert weights.sum().item() == pytest.approx(1.0 if len(weights) == 2 else 0.5, abs=1e-6)
     last = next(iter(batches.epoch(TRAIN.epochs - 1)))
     assert (last.labels[last.labels[..., 0] >= 0][:, 5] == 1).all()
-
-
-def test_an_unreadable_image_stops_the_epoch_with_its_name(tmp_path):
-    config = image_of(tmp_path, [("a", 1, 1, 40, 40)])
-    batches = load_detection(config).batches(TRAIN.model_copy(update={"images_per_epoch": 4}))
-    (tmp_path / "JPEGImages/0.jpg").unlink()
-    with pytest.raises(ConfigError, match=r"0\.jpg: cannot be read"):
-        list(batches.epoch(0))
 
 
 def test_images_with_boxes_are_a_dataset_whose_labels_are_unknown(shapes):

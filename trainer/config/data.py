@@ -56,8 +56,8 @@ class SpeechCommandsConfig(Section):
 class WebDatasetConfig(Section):
     """Which tar files in `data.path` are for training and which for testing.
 
-    Names with ranges in braces ("train-{0000..1281}.tar") or with * and ?. Shards are read in an order drawn
-    anew for each epoch, and the samples of about `shuffle` at a time are mixed.
+    Names, absolute ones too, with ranges in braces ("train-{0000..1281}.tar") or with * and ?. Shards are
+    read in an order drawn anew for each epoch, and the samples of about `shuffle` at a time are mixed.
     """
 
     train: str = "*train*.tar"

@@ -15,7 +15,9 @@ from trainer.data.dataset import (
     Samples,
     as_pixels,
     check,
+    check_names,
     choose_statistics,
+    describe,
     hold_out,
     normalise,
     resize,
@@ -63,6 +65,7 @@ def load_dataset(config: DataConfig) -> Dataset:
         config = config.model_copy(update={"name": config.fallback, "path": None})
         samples = DATASETS.get(config.name)(config)
     config = config.model_copy(update={"fallback": None})
+    check_names(samples.class_names, describe(config))
     random = np.random.default_rng(_HOLD_OUT_SEED)
     if isinstance(samples, EncodedSamples):
         return make_streamed(samples, config, random)
@@ -72,9 +75,7 @@ def load_dataset(config: DataConfig) -> Dataset:
 
 
 def _in_memory(samples: Samples, config: DataConfig, random: np.random.Generator) -> MemoryDataset:
-    check(
-        samples, f"dataset {config.name}" if config.path is None else f"dataset {config.name} ({config.path})"
-    )
+    check(samples, describe(config))
     if samples.train_images.dtype != np.uint8:
         refuse_for_features(config)
     if config.validation:

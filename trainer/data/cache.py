@@ -22,12 +22,16 @@ _log = logging.getLogger(__name__)
 
 
 def cached(purpose: str, inputs: Iterable[Path], find: Callable[[], Arrays]) -> Arrays:
-    """What `find` gives, kept in the user's cache folder until an input changes its size or time."""
+    """What `find` gives, kept in the user's cache folder, if any, until an input changes its size or time."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinyboost"
+    except RuntimeError:
+        _log.warning("no home folder: nothing is kept for the next time: set XDG_CACHE_HOME to a folder")
+        return find()
     digest = hashlib.sha256(purpose.encode())
     for path in inputs:
         state = path.stat()
         digest.update(f"\0{path.resolve()}\0{state.st_size}\0{state.st_mtime_ns}".encode())
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinyboost"
     kept = folder / f"{purpose}-{digest.hexdigest()[:32]}.npz"
     try:
         with np.load(kept, allow_pickle=False) as found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol, TypeAlias, cast
 
 import numpy as np
@@ -26,6 +27,7 @@ Chunks: TypeAlias = Iterator[tuple[Images, Labels]]
 """Some images and their labels at a time."""
 
 _CHUNK = 4096  # images worked on at once, to bound memory
+_LARGEST_LABEL = 100_000
 
 
 class VariedImages(Protocol):
@@ -91,6 +93,11 @@ class Dataset(Protocol):
         """Training images as they are, chosen at random, always the same."""
 
 
+def describe(config: DataConfig) -> str:
+    """A dataset's name in errors."""
+    return f"dataset {config.name}" if config.path is None else f"dataset {config.name} ({config.path})"
+
+
 def normalise(images: Images | Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Scale images [N, H, W, C] to (x / 255 - mean) / std, features to (x - mean) / std.
 
@@ -138,12 +145,16 @@ def statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(means), tuple(deviations)
 
 
-def choose_statistics(config: DataConfig, images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel: those of `config`, or of `images` where it has none."""
-    channels = images.shape[3]
+def check_statistics(config: DataConfig, channels: int) -> None:
+    """Raise ConfigError where the mean or deviation of `config` is not one value per channel."""
     for name, values in (("mean", config.mean), ("std", config.std)):
         if values is not None and len(values) != channels:
             raise ConfigError(f"data.{name} has {len(values)} values, but images have {channels} channels")
+
+
+def choose_statistics(config: DataConfig, images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel: those of `config`, or of `images` where it has none."""
+    check_statistics(config, images.shape[3])
     if config.mean is not None and config.std is not None:
         return config.mean, config.std
     mean, std = statistics(images)
@@ -187,18 +198,50 @@ def check(samples: Samples, origin: str) -> None:
             raise ConfigError(
                 f"{origin}: {len(images)} {part} images, but labels of shape {list(labels.shape)}"
             )
-        classes = len(samples.class_names)
-        if labels.min() < 0 or labels.max() >= classes:
-            raise ConfigError(
-                f"{origin}: {part} labels go from {labels.min()} to {labels.max()}, "
-                f"but there are {classes} classes: they must lie in 0..{classes - 1}"
-            )
+    check_labels(samples.train_labels, samples.test_labels, samples.class_names, origin)
     train, test = samples.train_images, samples.test_images
     if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:
         raise ConfigError(
             f"{origin}: train images are {train.dtype} {list(train.shape[1:])}, "
             f"test images {test.dtype} {list(test.shape[1:])}: they must be alike"
         )
+
+
+def check_labels(train: Labels, test: Labels, class_names: tuple[str, ...], origin: str) -> None:
+    """Raise ConfigError, naming `origin`, for labels of no class, and where all for training are of one."""
+    classes = len(class_names)
+    for part, labels in (("train", train), ("test", test)):
+        if labels.min() < 0 or labels.max() >= classes:
+            raise ConfigError(
+                f"{origin}: {part} labels go from {labels.min()} to {labels.max()}, "
+                f"but there are {classes} classes: they must lie in 0..{classes - 1}"
+            )
+    if (train == train[0]).all():
+        raise ConfigError(
+            f"{origin}: all training samples are of class {class_names[train[0]]!r}: add those of another one"
+        )
+
+
+def numbered_classes(labels: Labels, origin: Path) -> tuple[str, ...]:
+    """Names for classes that have none: the numbers up to the largest of the training labels.
+
+    Raises ConfigError, naming `origin`, for a label that is too large to be one of so many.
+    """
+    largest = int(labels.max(initial=0))
+    if largest > _LARGEST_LABEL:
+        raise ConfigError(
+            f"{origin}: label {largest} is above {_LARGEST_LABEL}: number the classes 0, 1, 2 and so on"
+        )
+    return tuple(str(label) for label in range(largest + 1))
+
+
+def check_names(class_names: tuple[str, ...], origin: str) -> None:
+    """Raise ConfigError, naming `origin`, for a name that no file can hold: it was read from other bytes."""
+    for name in class_names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"{origin}: the name {name!r} of a class is not UTF-8: rename it") from None
 
 
 def hold_out(samples: Samples, count: int, generator: np.random.Generator) -> Samples:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import numpy as np
 
@@ -51,6 +51,25 @@ def class_folders(folder: Path) -> tuple[str, ...]:
     except OSError as error:
         raise ConfigError(f"{folder}: unreadable ({error.strerror})") from error
     return tuple(sorted(names))
+
+
+def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Files with these endings, in either case, in `folder` and below, sorted; hidden ones are left out.
+
+    There are none where there is no such folder. Raises ConfigError where one is unreadable.
+    """
+    found: list[Path] = []
+    try:
+        if folder.is_dir():
+            for place, _, names in os.walk(folder, onerror=_raise):
+                found += (Path(place, name) for name in names if not name.startswith("."))
+    except OSError as error:
+        raise ConfigError(f"{error.filename or folder}: unreadable ({error.strerror})") from error
+    return sorted(path for path in found if path.suffix.lower() in suffixes)
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
 
 
 def shuffled(items: Sequence[T]) -> list[T]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from common.errors import ConfigError
 from trainer.config import DataConfig
-from trainer.data.dataset import Samples
+from trainer.data.dataset import Samples, numbered_classes
 from trainer.data.folders import need_folder, read_class_names
 from trainer.data.registry import DatasetAbsentError
 
@@ -59,7 +59,7 @@ def _load(files: list[Path], class_names: tuple[str, ...] | None) -> Samples:
     train_images, test_images = (read_idx(path, axes=3)[..., np.newaxis] for path in files[::2])
     train_labels, test_labels = (read_idx(path, axes=1).astype(np.int64) for path in files[1::2])
     if class_names is None:
-        class_names = tuple(str(label) for label in range(int(train_labels.max(initial=0)) + 1))
+        class_names = numbered_classes(train_labels, files[1])
     return Samples(train_images, train_labels, test_images, test_labels, class_names)
 
 

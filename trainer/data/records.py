@@ -43,6 +43,10 @@ class Records:
             labels=self.labels[indices],
         )
 
+    def first(self, count: int | None) -> Records:
+        """The first `count` images, None for all."""
+        return self.take(np.arange(len(self))[:count])
+
     def open(self, index: int) -> EncodedImage:
         """Read an image; raises ConfigError, naming it, where it is damaged."""
         path, size, offset = self.files[self.places[index]], int(self.sizes[index]), int(self.offsets[index])

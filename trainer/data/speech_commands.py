@@ -21,7 +21,7 @@ from common.errors import ConfigError
 from trainer.config import DataConfig
 from trainer.data.clip_variation import VariedClips
 from trainer.data.dataset import Features, Labels, Samples
-from trainer.data.folders import class_folders, need_folder, run_threads, shuffled
+from trainer.data.folders import class_folders, files_below, need_folder, run_threads, shuffled
 from trainer.data.mfcc import CLIP_SAMPLES, COEFFICIENTS, FRAMES, SAMPLE_RATE, loudest_to_one, mfcc
 from trainer.data.registry import DatasetAbsentError
 
@@ -31,6 +31,7 @@ NOISE_FOLDER = "_background_noise_"
 Split = Literal["train", "validation", "test"]
 Wave = npt.NDArray[np.int16]
 
+_SUFFIXES = (".wav",)
 _SILENCE_STEP = CLIP_SAMPLES // 2
 _SHARES: dict[Split, tuple[float, float]] = {
     "train": (0.0, 0.8),
@@ -94,7 +95,8 @@ def read_wave(path: Path) -> Wave:
     try:
         with wave.open(io.BytesIO(path.read_bytes())) as file:
             kind = (file.getnchannels(), 8 * file.getsampwidth(), file.getframerate())
-            samples = file.readframes(file.getnframes())
+            count = file.getnframes()
+            samples = file.readframes(count)
     except OSError as error:
         raise ConfigError(f"{path}: unreadable ({error.strerror})") from error
     except (wave.Error, EOFError, ValueError, RuntimeError, struct.error) as error:
@@ -104,7 +106,12 @@ def read_wave(path: Path) -> Wave:
             f"{path}: has {kind[0]} channels of {kind[1]} bits at {kind[2]} Hz; needed is 1 of 16 bits at "
             f"{SAMPLE_RATE} Hz"
         )
-    return np.frombuffer(samples, "<i2", len(samples) // 2).astype(np.int16)
+    found = len(samples) // 2
+    if found < count:
+        raise ConfigError(f"{path}: damaged: cut off: has {found} of {count} samples: replace or remove it")
+    if not count:
+        raise ConfigError(f"{path}: holds no samples: remove it")
+    return np.frombuffer(samples, "<i2", found).astype(np.int16)
 
 
 def _list_clips(folder: Path, words: tuple[str, ...]) -> tuple[tuple[str, ...], dict[Split, list[Clip]]]:
@@ -123,7 +130,7 @@ def _list_clips(folder: Path, words: tuple[str, ...]) -> tuple[tuple[str, ...], 
     clips: dict[Split, list[Clip]] = {split: [] for split in _SHARES}
     for name in folders:
         label = names.index(name if name in words else UNKNOWN)
-        for path in sorted((folder / name).glob("*.wav")):
+        for path in files_below(folder / name, _SUFFIXES):
             split = speaker_split(path.name) if listed is None else listed.get(f"{name}/{path.name}", "train")
             clips[split].append(Clip(path, label))
     for path in noise:
@@ -134,11 +141,18 @@ def _list_clips(folder: Path, words: tuple[str, ...]) -> tuple[tuple[str, ...], 
                 Clip(path, names.index(SILENCE), place)
                 for place in range(start, end - CLIP_SAMPLES + 1, _SILENCE_STEP)
             ]
+    known = {clip.label for clip in clips["train"]}
+    lacking = [name for label, name in enumerate(names) if label not in known]
+    if lacking:
+        raise ConfigError(
+            f"{folder}: no .wav file of {lacking[0]!r} is for training, or none is long enough: add some, or "
+            "remove its folder"
+        )
     return names, {split: shuffled(part) for split, part in clips.items()}
 
 
 def _noise_files(folder: Path) -> list[Path]:
-    return sorted((folder / NOISE_FOLDER).glob("*.wav"))
+    return files_below(folder / NOISE_FOLDER, _SUFFIXES)
 
 
 def _share(samples: int, split: Split) -> tuple[int, int]:

@@ -15,7 +15,16 @@ from common.errors import ConfigError
 from trainer.augment.crops import Numbers, crop_boxes, crop_draws
 from trainer.config import DataConfig, TrainConfig
 from trainer.data.batches import Batch, calibration_length, epoch_length, prefetch
-from trainer.data.dataset import Chunks, Labels, Pixels, choose_statistics, split_off
+from trainer.data.channels import choose_channels
+from trainer.data.dataset import (
+    Chunks,
+    Labels,
+    Pixels,
+    check_labels,
+    choose_statistics,
+    describe,
+    split_off,
+)
 from trainer.data.folders import run_threads
 from trainer.data.images import Box, EncodedImage
 from trainer.data.records import EncodedSamples, Records
@@ -83,18 +92,12 @@ def make_streamed(
     if config.size is None:
         raise ConfigError(f"data.resolution is missing: dataset {config.name} has images of many sizes")
     train, test = samples.train, samples.test
-    for part, records in (("train", train), ("test", test)):
-        if records.labels.max() >= len(samples.class_names):
-            raise ConfigError(
-                f"dataset {config.name} ({config.path}): {part} labels go up to {records.labels.max()}, "
-                f"but there are {len(samples.class_names)} classes"
-            )
+    check_labels(train.labels, test.labels, samples.class_names, describe(config))
     if config.validation:
         held, kept = split_off(len(train), config.validation, hold_out)
         train, test = train.take(kept), train.take(held)
-    train = train.take(np.arange(len(train))[: config.train_limit])
-    test = test.take(np.arange(len(test))[: config.test_limit])
-    shape = (1 if train.open(0).grey else 3, *config.size)
+    train, test = train.first(config.train_limit), test.first(config.test_limit)
+    shape = (choose_channels(train), *config.size)
     dataset = StreamedDataset(config, samples.class_names, train, test, shape)
     mean, std = choose_statistics(config, dataset.calibration_images(_STATISTICS_IMAGES))
     config = config.model_copy(update={"mean": mean, "std": std})

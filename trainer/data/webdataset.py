@@ -1,4 +1,7 @@
-"""WebDataset shards: tar files of key.jpg (png, webp, ...) with key.cls or key.json beside it."""
+"""WebDataset shards: tar files of key.jpg (png, webp, ...) with key.cls or key.json beside it.
+
+A key ends at the first dot of a name, as in the library of that name; the rest is the extension.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import ConfigError
+from common.errors import ConfigError, first_line
 from trainer.config import DataConfig
 from trainer.data.cache import Arrays, cached
+from trainer.data.dataset import numbered_classes
 from trainer.data.folders import need_folder, read_class_names, run_threads
 from trainer.data.images import SUFFIXES
 from trainer.data.records import EncodedSamples, Records
 from trainer.data.registry import DatasetAbsentError
+
+Members = dict[str, tarfile.TarInfo]
+"""The files of one sample by all that follows the first dot of their names, in lower case."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +45,7 @@ def load(config: DataConfig) -> EncodedSamples:
     test = _index(find_shards(folder, names.test, "test"), names.shuffle)
     class_names = read_class_names(folder)
     if class_names is None:
-        class_names = tuple(str(label) for label in range(int(train.labels.max()) + 1))
+        class_names = numbered_classes(train.labels, folder)
     return EncodedSamples(train, test, class_names)
 
 
@@ -47,7 +54,11 @@ def find_shards(folder: Path, pattern: str, key: str) -> tuple[Path, ...]:
     found: list[Path] = []
     for name in _expand(pattern):
         if any(sign in name for sign in "*?["):
-            found += sorted(folder.glob(name))
+            anchor = Path(name).anchor  # "/" of an absolute name, else nothing
+            try:
+                found += sorted((folder / anchor).glob(name.removeprefix(anchor)))
+            except ValueError as error:
+                raise ConfigError(f"data.webdataset.{key} {pattern!r}: {error}") from error
         elif (folder / name).is_file():
             found.append(folder / name)
         else:
@@ -79,49 +90,80 @@ def _index(shards: tuple[Path, ...], mixed: int) -> Records:
         arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return {"places": np.repeat(np.arange(len(shards)), counts), **arrays}
 
-    arrays = cached("webdataset", shards, find)
+    arrays = cached("webdataset-2", shards, find)
     if not len(arrays["labels"]):
         raise ConfigError(f"{shards[0]}: no image with a label in it, nor in the others")
     return Records(shards, **arrays, mixed=mixed)
 
 
 def scan(shard: Path) -> Arrays:
-    """Offsets, sizes and labels, each int64 [images], of a shard; raises ConfigError where it is damaged."""
+    """Offsets, sizes and labels, each int64 [images], of a shard; raises ConfigError where it is damaged.
+
+    What `tarfile` takes for the end of an archive may be a damaged header, so the end is looked at.
+    """
     rows: list[tuple[int, int, int]] = []
     try:
         with tarfile.open(shard, "r:") as archive:
-            for key, members in _groups(archive):
-                image = next((members[kind] for kind in members if f".{kind}" in SUFFIXES), None)
+            for key, members in _groups(archive, shard):
+                image = _image(shard, key, members)
                 if image is not None:
                     rows.append((image.offset_data, image.size, _label(archive, shard, key, members)))
+            complete = _is_end(shard, archive.offset)
     except OSError as error:
         raise ConfigError(f"{shard}: unreadable ({error.strerror or error})") from error
     except (tarfile.TarError, EOFError, ValueError, IndexError, RecursionError, OverflowError) as error:
-        raise ConfigError(f"{shard}: damaged, or no .tar file ({_line(error)}): fetch it anew") from error
+        reason = first_line(error)
+        raise ConfigError(f"{shard}: damaged, or no .tar file ({reason}): fetch it anew") from error
     table = np.array(rows, np.int64).reshape(-1, 3)
-    if rows and int((table[:, 0] + table[:, 1]).max()) > shard.stat().st_size:
-        raise ConfigError(f"{shard}: damaged: it is cut off: fetch it anew")
+    if not complete or int((table[:, 0] + table[:, 1]).max(initial=0)) > archive.offset:
+        raise ConfigError(f"{shard}: damaged or cut off behind byte {archive.offset}: fetch it anew")
     return {"offsets": table[:, 0], "sizes": table[:, 1], "labels": table[:, 2]}
 
 
-def _groups(archive: tarfile.TarFile) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
-    """Neighbouring members of one key, by the last part of their extension."""
-    key, members = "", dict[str, tarfile.TarInfo]()
+def _is_end(shard: Path, offset: int) -> bool:
+    """Whether an archive ends at `offset`: two blocks of zeros, and nothing but zeros behind them."""
+    count = 0
+    with shard.open("rb") as file:
+        file.seek(offset)
+        while piece := file.read(1 << 20):
+            if piece.strip(b"\0"):
+                return False
+            count += len(piece)
+    return count >= 2 * tarfile.BLOCKSIZE
+
+
+def _groups(archive: tarfile.TarFile, shard: Path) -> Iterator[tuple[str, Members]]:
+    """Neighbouring members of one key, by their extensions; names that begin with a dot have no key."""
+    key, members = "", Members()
     for member in archive:
-        if not member.isfile():
-            continue
         path = Path(member.name)
-        stem = str(path.parent / path.name.partition(".")[0])
-        if stem != key:
+        stem, _, kind = path.name.partition(".")
+        if not member.isfile() or not stem:
+            continue
+        if str(path.parent / stem) != key:
             if members:
                 yield key, members
-            key, members = stem, {}
-        members[path.suffix.lower().removeprefix(".")] = member
+            key, members = str(path.parent / stem), {}
+        if kind.lower() in members:
+            raise ConfigError(f"{shard}: {member.name} comes twice: give each sample a key of its own")
+        members[kind.lower()] = member
     if members:
         yield key, members
 
 
-def _label(archive: tarfile.TarFile, shard: Path, key: str, members: dict[str, tarfile.TarInfo]) -> int:
+def _image(shard: Path, key: str, members: Members) -> tarfile.TarInfo | None:
+    """The image of a key: not seg.png, which belongs to it; None where it has no picture at all."""
+    pictures = [kind for kind in members if f".{kind.rpartition('.')[2]}" in SUFFIXES]
+    image = next((kind for kind in pictures if "." not in kind), None)
+    if pictures and image is None:
+        raise ConfigError(
+            f"{shard}: {members[pictures[0]].name}: the key ends at the first dot, so this is no image but "
+            f"the {pictures[0]} of {key}: rename it"
+        )
+    return None if image is None else members[image]
+
+
+def _label(archive: tarfile.TarFile, shard: Path, key: str, members: Members) -> int:
     kind = next((kind for kind in ("cls", "json") if kind in members), None)
     if kind is None:
         raise ConfigError(f"{shard}: {key} has neither .cls nor .json beside its image")
@@ -137,7 +179,3 @@ def _label(archive: tarfile.TarFile, shard: Path, key: str, members: dict[str, t
     except (ValueError, KeyError, RecursionError) as error:
         raise ConfigError(f"{shard}: {key}.{kind} holds no label (a number from 0 on)") from error
     return value
-
-
-def _line(error: BaseException) -> str:
-    return str(error).split("\n")[0] or type(error).__name__

@@ -18,7 +18,7 @@ from common.errors import ConfigError
 from trainer.config import DetectionConfig
 from trainer.data.images import EncodedImage
 from trainer.detection.boxes import overlaps
-from trainer.detection.samples import IMAGENET_MEAN, AnnotatedImage, Boxes
+from trainer.detection.samples import IMAGENET_MEAN, AnnotatedImage, Boxes, check_proportions
 
 Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
@@ -102,11 +102,13 @@ def render(
 
 
 def open_image(image: AnnotatedImage) -> EncodedImage:
-    """Read an image's file; raises ConfigError where that fails."""
+    """Read an image's file; raises ConfigError where that fails, or it is not the one with these boxes."""
     try:
-        return EncodedImage(image.path.read_bytes(), str(image.path))
+        encoded = EncodedImage(image.path.read_bytes(), str(image.path))
     except OSError as error:
         raise ConfigError(f"{image.path}: cannot be read ({error.strerror or error})") from error
+    check_proportions(image.path, encoded.size, image.size)
+    return encoded
 
 
 def _expansion(generator: np.random.Generator) -> Floats:

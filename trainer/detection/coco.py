@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ def _read(folder: Path, split: str, names: dict[int, str]) -> list[AnnotatedImag
         values = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise DatasetAbsentError(f"{path}: no such file: set data.path and data.splits") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: damaged ({error})") from error
     images = next((found for found in (folder / "images" / split, folder / split) if found.is_dir()), None)
     if images is None:
@@ -62,7 +63,7 @@ def _read(folder: Path, split: str, names: dict[int, str]) -> list[AnnotatedImag
         for item in values["annotations"]:
             objects[item["image_id"]].append(item)
         listed = [_image(item, objects[item["id"]], images, list(names)) for item in values["images"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ConfigError(f"{path}: damaged ({reason})") from error
     if found != names:
@@ -73,8 +74,11 @@ def _read(folder: Path, split: str, names: dict[int, str]) -> list[AnnotatedImag
 def _image(
     image: dict[str, Any], objects: Sequence[dict[str, Any]], folder: Path, categories: list[int]
 ) -> AnnotatedImage:
-    corners = [(x, y, x + width, y + height) for x, y, width, height in (item["bbox"] for item in objects)]
-    size = (int(image["width"]), int(image["height"]))
+    corners = [(x, y, x + w, y + h) for x, y, w, h in (item["bbox"] for item in objects)]
+    width, height = image["width"], image["height"]
+    if not (1 <= width < math.inf and 1 <= height < math.inf):
+        raise ValueError(f"image {image['file_name']} of {width}x{height}")
+    size = (int(width), int(height))
     boxes, kept = as_shares(corners, size)
     classes = np.array([categories.index(item["category_id"]) for item in objects], np.int64)
     crowds = np.array([bool(item.get("iscrowd", 0)) for item in objects], np.bool_)

@@ -11,7 +11,7 @@ import numpy as np
 from common.errors import ConfigError
 from trainer.config import DataConfig, TrainConfig
 from trainer.data.batches import BatchSource
-from trainer.data.dataset import Chunks
+from trainer.data.dataset import Chunks, check_names, check_statistics, describe
 from trainer.data.folders import processors
 from trainer.detection.augment import PLAIN_VIEW, Pixels, render
 from trainer.detection.batches import DetectionBatches
@@ -24,6 +24,7 @@ from trainer.detection.samples import (
 )
 
 _DEFAULT_SIDE = 416
+_CHANNELS = 3
 _FOR_CLASSIFICATION = ("crop_padding", "flip", "crop_scale", "jitter", "augment", "stream")
 _CHUNK = 32
 _HOLD_OUT_SEED = 937_162_211
@@ -85,7 +86,9 @@ def load_detection(config: DataConfig) -> DetectionDataset:
     for name in _FOR_CLASSIFICATION:
         if getattr(config, name) != DataConfig.model_fields[name].default:
             raise ConfigError(f"data.{name} does not vary images with boxes: see train.detection")
+    check_statistics(config, _CHANNELS)
     samples = DETECTION_DATASETS.get(config.name)(config)
+    check_names(samples.class_names, describe(config))
     train, test = list(samples.train_images), list(samples.test_images)
     if config.validation:
         if config.validation >= len(train):
@@ -99,9 +102,7 @@ def load_detection(config: DataConfig) -> DetectionDataset:
     train, test = train[: config.train_limit], test[: config.test_limit]
     for part, images in (("training", train), ("test", test)):
         if not any(len(image.boxes) for image in images):
-            raise ConfigError(
-                f"dataset {config.name} ({config.path}): no object in {len(images)} {part} images"
-            )
+            raise ConfigError(f"{describe(config)}: no object in {len(images)} {part} images")
     resolution = config.resolution or _DEFAULT_SIDE
     height, width = (resolution, resolution) if isinstance(resolution, int) else resolution
     return DetectionDataset(
@@ -109,7 +110,7 @@ def load_detection(config: DataConfig) -> DetectionDataset:
         test,
         samples.class_names,
         config=config.model_copy(update={"fallback": None}),
-        input_shape=(3, height, width),
+        input_shape=(_CHANNELS, height, width),
         mean=config.mean or IMAGENET_MEAN,
         std=config.std or IMAGENET_STD,
     )

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-from PIL import Image
 
 from common.errors import ConfigError
 from trainer.config import DataConfig
 from trainer.data.folders import need_folder, run_threads
+from trainer.data.images import shown_size
 from trainer.data.registry import DatasetAbsentError
-from trainer.detection.samples import AnnotatedImage, DetectionSamples, as_shares
+from trainer.detection.samples import AnnotatedImage, DetectionSamples, as_shares, check_proportions
 
 _log = logging.getLogger(__name__)
 
@@ -25,11 +26,15 @@ _FOLDER_TRAIN_SPLITS = ("trainval",)
 _FOLDER_TEST_SPLITS = ("test",)
 _ANNOTATIONS = "Annotations"
 _SUFFIXES = (".jpg", ".jpeg", ".png")
+_FLAG = re.compile(r"\s+(-1|0|1)$")
 
 
 @dataclass(frozen=True)
 class _Annotation:
-    """What an XML file says; corners in pixels, from 0, the right and bottom ones not included."""
+    """What an XML file says; corners in pixels, from 0, the right and bottom ones not included.
+
+    `size` is (width, height) of the image that was annotated.
+    """
 
     image: Path
     size: tuple[int, int]
@@ -67,13 +72,12 @@ def _read(folder: Path, splits: Sequence[str]) -> list[_Annotation]:
     for split in splits:
         year, _, name = split.rpartition("/")
         base = folder / f"VOC{year}" if year else folder
-        files += [
-            (base, identifier) for identifier in _identifiers(base / "ImageSets" / "Main" / f"{name}.txt")
-        ]
+        lines = _lines(base / "ImageSets" / "Main" / f"{name}.txt")
+        files += [(base, _identifier(base, line)) for line in lines]
     return list(run_threads(_annotation, files))
 
 
-def _identifiers(path: Path) -> list[str]:
+def _lines(path: Path) -> list[str]:
     try:
         lines = path.read_text().splitlines()
     except FileNotFoundError:
@@ -81,7 +85,12 @@ def _identifiers(path: Path) -> list[str]:
         raise ConfigError(f"{path}: no such split: set data.splits (there is {near or 'none'})") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: unreadable ({error})") from error
-    return [line.split()[0] for line in lines if line.strip()]
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _identifier(base: Path, line: str) -> str:
+    """The image that a line names: there may be spaces in it, and in lists of one class a flag behind it."""
+    return line if (base / _ANNOTATIONS / f"{line}.xml").is_file() else _FLAG.sub("", line)
 
 
 def _annotation(file: tuple[Path, str]) -> _Annotation:
@@ -89,22 +98,33 @@ def _annotation(file: tuple[Path, str]) -> _Annotation:
     path = base / _ANNOTATIONS / f"{identifier}.xml"
     image = _image_of(base, identifier)
     try:
-        with Image.open(image) as opened:
-            size = opened.size
+        shown = shown_size(image)
         root = ElementTree.parse(path).getroot()
+        size = _size(root) or shown
         objects = root.findall("object")
         names = tuple(_text(item, "name") for item in objects)
         corners = tuple(_corners(item) for item in objects)
         difficult = tuple((item.findtext("difficult") or "0").strip() == "1" for item in objects)
     except FileNotFoundError as error:
         raise ConfigError(f"{error.filename}: no such file, but {identifier} is in a split") from error
-    except (ElementTree.ParseError, OSError, ValueError) as error:
-        raise ConfigError(f"{path}: damaged annotation, or its image is ({error})") from error
+    except OSError as error:
+        raise ConfigError(f"{error.filename or path}: unreadable ({error.strerror})") from error
+    except (ElementTree.ParseError, ValueError, OverflowError, LookupError) as error:
+        raise ConfigError(f"{path}: damaged annotation ({error})") from error
+    check_proportions(image, shown, size)
     return _Annotation(image, size, names, corners, difficult)
 
 
+def _size(root: ElementTree.Element) -> tuple[int, int] | None:
+    """(width, height) that the annotation says; None where it says nothing, or 0, as some programs write."""
+    texts = (root.findtext(f"size/{side}", "").strip() for side in ("width", "height"))
+    width, height = (round(float(text or 0)) for text in texts)
+    return (width, height) if width > 0 and height > 0 else None
+
+
 def _image_of(base: Path, identifier: str) -> Path:
-    paths = [base / "JPEGImages" / f"{identifier}{suffix}" for suffix in _SUFFIXES]
+    endings = (*_SUFFIXES, *map(str.upper, _SUFFIXES))
+    paths = [base / "JPEGImages" / f"{identifier}{ending}" for ending in endings]
     return next((path for path in paths if path.is_file()), paths[0])
 
 
