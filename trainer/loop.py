@@ -6,13 +6,14 @@ import json
 import logging
 import math
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from common.errors import ConfigError
+from common.errors import CheckpointError, ConfigError
 from trainer.average import WeightAverage
 from trainer.checkpoint import (
     TrainingState,
@@ -120,6 +121,7 @@ class _Training:
             self._announce()
             remove_unfinished(self.folder)
             if not resume:
+                self._warn_of_loss()
                 remove_state(self.folder)
         rows = self._resume() if resume else []
         if main:
@@ -158,6 +160,21 @@ class _Training:
             self.config.method,
             f", {self.ranks.count} processes" if self.ranks.count > 1 else "",
         )
+
+    def _warn_of_loss(self) -> None:
+        """Warn where a checkpoint that is about to be removed could have been gone on from."""
+        content = read_state(self.folder)
+        if content is None:
+            return
+        with suppress(CheckpointError):
+            state, _ = load_state(content, self.folder, self.settings)
+            if state.epoch < self.config.epochs:
+                _log.warning(
+                    "training anew: what was in %s after epoch %d of %d is lost; --resume would have gone on",
+                    self.folder,
+                    state.epoch,
+                    self.config.epochs,
+                )
 
     def _resume(self) -> list[EpochRow]:
         content = self.ranks.broadcast(lambda: read_state(self.folder))

@@ -106,6 +106,17 @@ def test_bug_of_ours_is_one_line_without_v(
         execute(["doctor", "-v"])
 
 
+def test_interrupted_training_says_how_to_go_on(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tools.stages.train", interrupt)
+    assert execute(["train", "-o", "run", "--set", "train.epochs=3"]) == 130
+    assert capfd.readouterr().err == "interrupted: run: go on from the last checkpoint with --resume\n"
+
+
 def test_check_of_a_real_model_as_json(capfd: pytest.CaptureFixture[str]) -> None:
     model = shared_data("models", "kws_ref_model.tflite")
     assert execute(["check", str(model), "--json"]) == 0
