@@ -14,6 +14,7 @@ from shared_data import shared_data
 from tools.cli import execute
 
 VERBS = ["doctor", "demo", "train", "sweep", "convert", "check", "build", "run", "bench", "test", "report"]
+SETTING = ("--set", "train.epochs=3")
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +50,12 @@ def test_every_verb_has_help_with_examples(verb: str, capsys: pytest.CaptureFixt
         (["fly"], 2, "No such command"),
         (["check", "absent.tflite"], 2, "absent.tflite: no such file"),
         (["convert"], 2, "give -o DIR"),
-        (["convert", "-o", "empty"], 2, "tinyboost train -o empty"),
-        (["check", "-o", "empty"], 2, "tinyboost convert -o empty"),
-        (["test", "-o", "empty"], 2, "tinyboost convert -o empty"),
-        (["report", "-o", "empty"], 2, "tinyboost convert -o empty"),
+        (["train", "-o", "empty"], 2, "empty/config.toml: no such file"),
+        (["train", "-o", "empty", "--resume"], 2, "tinyboost train -c FILE -o empty"),
+        (["report", "-o", "empty"], 2, "tinyboost train -c FILE -o empty"),
+        (["convert", "-o", "empty", *SETTING], 2, "tinyboost train -o empty"),
+        (["check", "-o", "empty", *SETTING], 2, "tinyboost convert -o empty"),
+        (["test", "-o", "empty", *SETTING], 2, "tinyboost convert -o empty"),
         (["train", "-o", "x", "--set", "train.epoch=2"], 2, "did you mean 'epochs'?"),
         (["train", "-c", "absent.toml"], 2, "absent.toml: no such configuration file"),
         (["run", "-o", "x", "--target", "moon"], 2, "'moon'"),
@@ -113,7 +116,7 @@ def test_interrupted_training_says_how_to_go_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tools.stages.train", interrupt)
-    assert execute(["train", "-o", "run", "--set", "train.epochs=3"]) == 130
+    assert execute(["train", "-o", "run", *SETTING]) == 130
     assert capfd.readouterr().err == "interrupted: run: go on from the last checkpoint with --resume\n"
 
 
