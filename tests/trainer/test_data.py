@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from common.errors import ConfigError
 from trainer.augment.crops import shift_and_mirror
 from trainer.config import DataConfig, TrainConfig
-from trainer.data import DATASETS, DatasetAbsentError, as_pixels, load_dataset, normalise
+from trainer.data import DATASETS, DatasetAbsentError, Samples, as_pixels, load_dataset, normalise
 from trainer.data.dataset import resize, statistics
 from trainer.data.mnist import FASHION_DEBIAN_FOLDER, read_idx
 
@@ -212,6 +212,14 @@ def test_a_wrong_npz_file_is_an_error_that_names_it(tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message) as caught:
         load_dataset(DataConfig(name="npz", path=path))
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float64])
+def test_labels_of_another_kind_are_refused(kind, monkeypatch):
+    images, labels = np.zeros((4, 2, 2, 1), np.uint8), np.arange(4).astype(kind)
+    monkeypatch.setattr(DATASETS, "_values", {"own": lambda _: Samples(*[images, labels] * 2, tuple("abcd"))})
+    with pytest.raises(ConfigError, match=f"dataset own: train labels are {np.dtype(kind)}: give labels.as"):
+        load_dataset(DataConfig(name="own"))
 
 
 def test_missing_npz_parts_are_named(tmp_path):

@@ -24,7 +24,8 @@ def command(
     """Train a tiny network: plain, inside wider ones (NetAug), as a deep giant (NetBooster), from a teacher.
 
     Writes train/model.safetensors, train/model.json, train/log.csv and TensorBoard logs into the run folder.
-    A training that was interrupted goes on with --resume and ends with the same weights.
+    A training that was interrupted goes on with --resume and ends with the same weights. Datasets and
+    networks of your own come from the Python files that `imports` in the configuration names.
 
     \b
     Examples:

@@ -187,6 +187,8 @@ def check(samples: Samples, origin: str) -> None:
             raise ConfigError(
                 f"{origin}: {len(images)} {part} images, but labels of shape {list(labels.shape)}"
             )
+        if labels.dtype != np.int64:
+            raise ConfigError(f"{origin}: {part} labels are {labels.dtype}: give labels.astype(np.int64)")
         classes = len(samples.class_names)
         if labels.min() < 0 or labels.max() >= classes:
             raise ConfigError(
