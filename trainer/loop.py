@@ -31,6 +31,7 @@ from trainer.journal import Journal
 from trainer.methods import METHODS, MethodContext
 from trainer.methods.elastic import ElasticConv2d
 from trainer.models.initialise import initialise
+from trainer.objectives import UNTAUGHT
 from trainer.optim import learning_rate, make_optimizer, set_learning_rate
 from trainer.parallel import Ranks, joined, own_device
 from trainer.precision import Precision
@@ -150,16 +151,26 @@ class _Training:
         return TrainResult.model_validate_json(result)
 
     def _announce(self) -> None:
-        cost = self.architecture
+        cost, objective = self.architecture, self.config.objective
+        teachers = ", ".join(str(folder) for folder in self.config.distillation.named)
+        taught = f" by {teachers}" if teachers and objective not in UNTAUGHT else ""
         _log.info(
-            "training %s (%s parameters, %s MACs) on %s, method %s%s",
+            "training %s (%s parameters, %s MACs) on %s, method %s%s%s",
             cost.model.name,
             f"{cost.parameters:,}",
             f"{cost.macs:,}",
             cost.dataset,
             self.config.method,
+            f", objective {objective}{taught}" if objective != "cross_entropy" else "",
             f", {self.ranks.count} processes" if self.ranks.count > 1 else "",
         )
+        if teachers and not taught:
+            _log.warning(
+                'train.distillation: train.objective "%s" has no teacher, so %s teaches nothing: '
+                'set the objective to "kd", or leave the teacher out',
+                objective,
+                teachers,
+            )
 
     def _warn_of_loss(self) -> None:
         """Warn where a checkpoint that is about to be removed could have been gone on from."""

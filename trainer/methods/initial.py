@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from common.errors import ConfigError
 from trainer.checkpoint import WEIGHTS
+from trainer.earlier import earlier_file
 from trainer.methods.base import MethodContext
 from trainer.seeds import derive_seed
 
@@ -32,12 +33,7 @@ def start_plain(context: MethodContext) -> bool:
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and texts of a safetensors file; raises ConfigError where it is missing or damaged."""
-    if not path.parent.is_dir():
-        raise ConfigError(f"train.initial: {path.parent}: no such folder: give the train/ folder of a run")
-    if not path.is_file() and (path.parent / "train" / path.name).is_file():
-        raise ConfigError(f"train.initial: {path.parent} is a run's folder: give {path.parent / 'train'}")
-    if not path.is_file():
-        raise ConfigError(f"train.initial: {path} is missing: give the train/ folder of a run that wrote one")
+    earlier_file(path.parent, path.name, "train.initial")
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
