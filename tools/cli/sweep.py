@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,8 @@ from tools.cli.verb import InterruptedByUserError, Outcome, SetOption, verb
 
 if TYPE_CHECKING:
     from tools.sweep.ledger import Ledger
+
+log = logging.getLogger(__name__)
 
 
 @verb
@@ -51,6 +54,7 @@ def command(
     """
     from tools.sweep.ledger import Ledger
     from tools.sweep.plan import Plan
+    from tools.sweep.wording import otherwise
 
     if figure is not None and figure.suffix != ".svg":
         raise ConfigError(f"--figure {figure}: write it as FILE.svg")
@@ -58,6 +62,10 @@ def command(
     if place.exists() and not place.is_dir():
         raise ConfigError(f"{place}: is a file; the runs go there")
     ledger = Ledger(Plan(file, place, overrides or ()))
+    if other := otherwise(ledger):
+        if report_only and not ledger.of("finished"):
+            raise ConfigError(f"{place}: {other}")
+        log.warning("%s", other)
     if dry_run:
         return _dry_run(ledger, jobs)
     if not report_only:

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from tools.report.formats import MISSING, percent
+from tools.sweep.ledger import Ledger
 from tools.sweep.report import Row, SweepReport
 from tools.sweep.statistics import Difference, Summary
 from tools.sweep.statistics import difference as compare
+
+_NAMED = 3
 
 
 def spread(summary: Summary | None) -> str:
@@ -36,6 +39,24 @@ def difference(found: Difference | None) -> str:
 def settings(values: Mapping[str, Any]) -> str:
     """Values with the last part of their keys."""
     return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in values.items())
+
+
+def otherwise(ledger: Ledger) -> str:
+    """One sentence where runs have finished with other settings than they now have, else nothing."""
+    found = [
+        changes
+        for entry in ledger.entries.values()
+        if not (entry.result or entry.begun) and (changes := entry.folder.changes(entry.config))
+    ]
+    if not found:
+        return ""
+    common = [
+        (key, *values) for key, values in found[0].items() if all(values == one.get(key) for one in found)
+    ]
+    named = [f"{key} {before}, now {now}" for key, before, now in common[:_NAMED]]
+    which = f" ({'; '.join(named)})" if named else ""
+    runs = "1 run has" if len(found) == 1 else f"{len(found)} runs have"
+    return f"{runs} finished with other settings{which}: give the same --set to keep what they found"
 
 
 def headline(report: SweepReport) -> str:
