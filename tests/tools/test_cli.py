@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from shared_data import shared_data
 
+from converter.budget import Flash, Layer, Ram, Verdict
+from tools import console
 from tools.cli import execute
+from tools.cli.check import show_verdict
 
 VERBS = ["doctor", "demo", "train", "sweep", "convert", "check", "build", "run", "bench", "test", "report"]
 SETTING = ("--set", "train.epochs=3")
@@ -128,6 +133,25 @@ def test_check_of_a_real_model_as_json(capfd: pytest.CaptureFixture[str]) -> Non
     assert verdict["fits"] is True
     assert verdict["macs"] == 2_656_768
     assert len(verdict["layers"]) == 13
+
+
+@pytest.mark.parametrize(("width", "terminal"), [(40, False), (60, True), (80, True), (120, True)])
+def test_the_table_of_check_shortens_names_and_never_numbers(
+    width: int, terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = StringIO()
+    monkeypatch.setattr(
+        console, "out", Console(file=text, width=width, force_terminal=terminal, color_system=None)
+    )
+    name = "backbone.blocks.16.depthwise.conv"
+    layer = Layer(0, "RESIZE_NEAREST_NEIGHBOR", name, 1_327_104, 138_400, 117_840)
+    ram, flash = Ram(0, 0, 0, 0, 0), Flash(0, 0, 0, 0)
+    show_verdict(Verdict(True, "net", "board", layer.macs, ram, flash, 0, (), (layer,), None))
+    row = text.getvalue().splitlines()[1]
+    assert len(row.rstrip()) <= width or not terminal
+    assert "1,327,104  138,400   117,840" in row
+    assert "RESIZE_NEAREST_NEIGHBOR" in row
+    assert (name in row) == (not terminal or width == 120)
 
 
 def test_doctor_knows_what_is_here(capfd: pytest.CaptureFixture[str]) -> None:
