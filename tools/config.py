@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -69,7 +69,7 @@ class RunConfig(_Section):
     test: TestConfig = Field(default_factory=TestConfig)
 
 
-def load_config(path: Path | None, overrides: Iterable[str] = ()) -> RunConfig:
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a TOML file (or the defaults), apply `section.key=value` overrides and validate.
 
     Raises:
@@ -82,6 +82,7 @@ def load_config(path: Path | None, overrides: Iterable[str] = ()) -> RunConfig:
         values = read_values(path)
     for override in overrides:
         apply_override(values, override)
+    if overrides:
         origin = f"{origin} with --set"
     return resolve(values, origin)
 

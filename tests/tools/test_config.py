@@ -80,6 +80,11 @@ def test_every_network_is_documented() -> None:
     assert [name for name in MODELS.names() if f'| `"{name}"`' not in page] == []
 
 
+def test_overrides_are_told_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"config\.toml with --set: train\.epochs"):
+        load_config(write(tmp_path, ""), ["train.epochs=0", "train.seed=1"])
+
+
 def test_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nothing\.toml: no such"):
         load_config(tmp_path / "nothing.toml")

@@ -12,6 +12,7 @@ from common.errors import ConfigError, ExitCode
 from tools import console
 from tools.cli.setup import RUNS
 from tools.cli.verb import InterruptedByUserError, Outcome, SetOption, verb
+from tools.imports import imported_files
 
 if TYPE_CHECKING:
     from tools.sweep.ledger import Ledger
@@ -77,6 +78,7 @@ def _train(ledger: Ledger, jobs: int | None) -> None:
     from tools.sweep.execute import default_jobs, train_all
     from tools.sweep.progress import make_progress
 
+    _require_files(ledger)
     number = jobs or default_jobs(ledger.plan.expected.values())
     try:
         with make_progress(ledger, number, console.err) as progress:
@@ -86,6 +88,16 @@ def _train(ledger: Ledger, jobs: int | None) -> None:
         raise InterruptedByUserError(
             f"{ended} of {len(ledger.entries)} runs have finished; the same command goes on from there"
         ) from None
+
+
+def _require_files(ledger: Ledger) -> None:
+    """Raise ConfigError where no run could train, before one after another fails with the same words."""
+    configs = [entry.config for entry in ledger.entries.values() if not entry.ended]
+    for config in configs:
+        imported_files(config.imports)
+    paths = {config.data.path for config in configs if not config.data.fallback}
+    if len(paths) == 1 and (path := paths.pop()) and not path.exists():
+        raise ConfigError(f"data.path: {path}: no such file or folder; fetch the dataset, or give its path")
 
 
 def _dry_run(ledger: Ledger, jobs: int | None) -> Outcome:

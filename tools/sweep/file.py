@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from common.errors import ConfigError
 from tools.config import explain, read_toml
@@ -30,7 +30,17 @@ def dotted(settings: Any, prefix: str = "") -> Any:
 Settings = Annotated[dict[str, Any], BeforeValidator(dotted)]
 Grid = Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], BeforeValidator(dotted)]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=60)]
+
+
+def _names_a_folder(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,59}", name):
+        raise ValueError(
+            f"'{name}' cannot name a folder: give up to 60 letters, digits, and _ . + - behind the first"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(_names_a_folder)]
 
 RUN_REFERENCE = re.compile(r"\{run:([^{}]*)\}")
 
