@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from io import StringIO
@@ -112,6 +114,29 @@ def test_bug_of_ours_is_one_line_without_v(
     assert error.count("\n") == 1
     with pytest.raises(ZeroDivisionError):
         execute(["doctor", "-v"])
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (
+            errno.ENOSPC,
+            "no space left on device: free some, then give the same command again, train with --res",
+        ),
+        (errno.EROFS, "read-only file system: allow it, or give another folder with -o"),
+    ],
+)
+def test_a_full_or_forbidden_disk_is_told_before_a_training_starts(
+    number: int, words: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("common.files.os.fsync", refuse)
+    monkeypatch.setattr("trainer.loop.train", lambda *_, **__: pytest.fail("the training started"))
+    assert execute(["train", "-o", "run", *SETTING]) == 2
+    assert capfd.readouterr().err.startswith(f"error: run/config.toml: {words}")
+    assert list(Path("run").iterdir()) == []
 
 
 def test_interrupted_training_says_how_to_go_on(
