@@ -16,6 +16,7 @@ from pathlib import Path
 from common.errors import UserError
 from tools import console
 from tools.config import RunConfig, load_config
+from tools.imports import import_all
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,9 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=50)
     options = parser.parse_args()
     try:
-        result = measure(load_config(options.config, options.set), options.steps)
+        config = load_config(options.config, options.set)
+        import_all(config.imports)
+        result = measure(config, options.steps)
     except UserError as error:
         console.err.print(f"error: {error}", markup=False, soft_wrap=True)
         return int(error.exit_code)

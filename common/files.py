@@ -14,7 +14,20 @@ from typing import Any
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder; on success it replaces `path`, on an error it is removed."""
+    """Give a temporary path in the same folder; on success it replaces `path`, on an error it is removed.
+
+    An OSError names `path`.
+    """
+    try:
+        with _beside(path) as temporary:
+            yield temporary
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
     os.close(handle)

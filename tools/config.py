@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import ConfigError
 from converter.board import board_names
+from tools.imports import SUFFIX
 from trainer.config import DataConfig, ModelConfig, TrainConfig
 
 TargetName = Literal["host", "virtual", "renode", "board"]
+
+
+def _located(name: str, folder: Path = Path()) -> str:
+    """A module's name, or the absolute path of a file that is named from `folder`."""
+    return str((folder / name).resolve()) if name.endswith(SUFFIX) else name
+
+
+Import = Annotated[str, Field(min_length=1), AfterValidator(_located)]
 
 
 class _Section(BaseModel):
@@ -46,8 +55,12 @@ class TestConfig(_Section):
 
 
 class RunConfig(_Section):
-    """All that a run can be told."""
+    """All that a run can be told.
 
+    `imports` are modules, by name or as .py files, that register what the sections name.
+    """
+
+    imports: tuple[Import, ...] = ()
     data: DataConfig = Field(default_factory=DataConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
@@ -56,7 +69,7 @@ class RunConfig(_Section):
     test: TestConfig = Field(default_factory=TestConfig)
 
 
-def load_config(path: Path | None, overrides: Iterable[str] = ()) -> RunConfig:
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a TOML file (or the defaults), apply `section.key=value` overrides and validate.
 
     Raises:
@@ -66,11 +79,25 @@ def load_config(path: Path | None, overrides: Iterable[str] = ()) -> RunConfig:
     origin = "the defaults"
     if path is not None:
         origin = str(path)
-        values = read_toml(path, "configuration")
+        values = read_values(path)
     for override in overrides:
         apply_override(values, override)
+    if overrides:
         origin = f"{origin} with --set"
     return resolve(values, origin)
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The values of a configuration file; the files that it imports are found from its folder.
+
+    Raises:
+        ConfigError: no such file, or not TOML.
+    """
+    values = read_toml(path, "configuration")
+    imports = values.get("imports")
+    if isinstance(imports, list) and all(isinstance(name, str) for name in imports):
+        values["imports"] = [_located(name, path.parent) for name in imports]
+    return values
 
 
 def read_toml(path: Path, kind: str) -> dict[str, Any]:

@@ -10,10 +10,19 @@ from rich.logging import RichHandler
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
+_WIDTH_WITHOUT_WINDOW = 150
+
 
 def line(text: str) -> None:
     """Print one line of a result as it is, however long."""
     out.print(text, markup=False, soft_wrap=True)
+
+
+def for_tables(console: Console) -> Console:
+    """The console itself where it is a terminal, else a wide one: a pipe has no window to fit."""
+    if console.is_terminal:
+        return console
+    return Console(file=console.file, width=max(_WIDTH_WITHOUT_WINDOW, console.width), highlight=False)
 
 
 def debugging() -> bool:

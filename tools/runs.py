@@ -8,7 +8,8 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
@@ -59,7 +60,7 @@ class RunFolder:
     """Paths of a run's artefacts and the record of its stages."""
 
     def __init__(self, path: Path, config_text: str | None = None) -> None:
-        """`config_text`, the resolved configuration as TOML, is saved when a stage has ended well."""
+        """`config_text`, the resolved configuration as TOML, is saved when a stage starts."""
         self.path = path
         self._config_text = config_text
         self.name = path.resolve().name
@@ -133,7 +134,8 @@ class RunFolder:
         if last and not force and last.key == key and self._unchanged(last.outputs):
             return last, False
         started = time.monotonic()
-        result = work() or {}
+        with self._configured():
+            result = work() or {}
         record = StageRecord(
             key=key,
             command=shlex.join(["tinyboost", *sys.argv[1:]]),
@@ -147,10 +149,21 @@ class RunFolder:
         )
         manifest = self.manifest()
         manifest.stages[name] = record
-        if self._config_text is not None:
-            files.write_text(self.config, self._config_text)
         files.write_text(self.manifest_file, manifest.model_dump_json(indent=2, by_alias=True) + "\n")
         return record, True
+
+    @contextmanager
+    def _configured(self) -> Iterator[None]:
+        """Save the configuration, so that a stage can go on; one that is refused gives way to the earlier."""
+        before = self.config.read_bytes() if self.config.exists() else None
+        if self._config_text is not None:
+            files.write_text(self.config, self._config_text)
+        try:
+            yield
+        except ConfigError:
+            if before is not None:
+                files.write_bytes(self.config, before)
+            raise
 
     def _relative(self, path: Path) -> str:
         try:

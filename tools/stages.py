@@ -14,6 +14,7 @@ import numpy.typing as npt
 from common import files
 from common.errors import CheckpointError, ConfigError, ModelError
 from converter.board import Board, load_board
+from tools.imports import import_all, imported_files
 from tools.runs import RunFolder, StageRecord, source_digest, unrecorded
 from trainer.launch import launched
 
@@ -39,6 +40,7 @@ def train(run: RunFolder, config: RunConfig, *, resume: bool = False) -> StageRe
     def work() -> dict[str, Any]:
         from trainer.loop import train as train_network
 
+        import_all(config.imports)
         result = train_network(config.data, config.model, config.train, run.training, resume=resume)
         return result.model_dump()
 
@@ -50,7 +52,7 @@ def train(run: RunFolder, config: RunConfig, *, resume: bool = False) -> StageRe
         "train",
         work,
         config=config.model_dump(include={"data", "model", "train"}, mode="json"),
-        inputs=_earlier_networks(config.train),
+        inputs=[*_earlier_networks(config.train), *imported_files(config.imports)],
         outputs=_checkpoint(run),
         force=launch.count > 1,
     )
@@ -74,6 +76,7 @@ def convert_trained(run: RunFolder, config: RunConfig) -> StageRecord:
         from trainer.checkpoint import load_network
         from trainer.data import load_dataset, normalise
 
+        import_all(config.imports)
         network, architecture = load_network(run.training)
         data = load_dataset(architecture.data)
         images = data.calibration_images(config.quantize.calibration_samples)
@@ -87,7 +90,7 @@ def convert_trained(run: RunFolder, config: RunConfig) -> StageRecord:
         "convert",
         work,
         config={**config.quantize.model_dump(), "code": source_digest("converter")},
-        inputs=_checkpoint(run),
+        inputs=[*_checkpoint(run), *imported_files(config.imports)],
         outputs=[run.onnx, run.tflite],
     )
 
@@ -209,13 +212,14 @@ def evaluate(run: RunFolder, config: RunConfig, inputs: Path | None = None) -> S
 
         graph = load_model(run)
         if trained:
+            import_all(config.imports)
             evaluate_trained(run, graph, samples).save(run.evaluation)
         else:
             evaluate_given(run.tflite, graph, samples, inputs).save(run.evaluation)
 
     read = [
         run.need(run.tflite, "convert"),
-        *(_checkpoint(run) if trained else []),
+        *([*_checkpoint(run), *imported_files(config.imports)] if trained else []),
         *([inputs] if inputs else []),
     ]
     return _stage(
@@ -319,7 +323,7 @@ def _checkpoint(run: RunFolder) -> list[Path]:
 
 def _earlier_networks(train: TrainConfig) -> list[Path]:
     """Weights of earlier trainings that a training starts from or learns from."""
-    folders = [train.initial, train.distillation.teacher, *train.distillation.teachers]
+    folders = [train.initial, *train.distillation.named]
     files = [folder / name for folder in folders if folder for name in _NETWORKS]
     return [path for path in files if path.is_file()]
 

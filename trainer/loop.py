@@ -6,13 +6,14 @@ import json
 import logging
 import math
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from common.errors import ConfigError
+from common.errors import CheckpointError, ConfigError
 from trainer.average import WeightAverage, averaged
 from trainer.checkpoint import (
     TrainingState,
@@ -30,6 +31,7 @@ from trainer.journal import Journal
 from trainer.methods import METHODS, MethodContext
 from trainer.methods.elastic import ElasticConv2d
 from trainer.models.initialise import initialise
+from trainer.objectives import UNTAUGHT
 from trainer.optim import learning_rate, make_optimizer, set_learning_rate
 from trainer.parallel import Ranks, joined, own_device
 from trainer.precision import Precision
@@ -121,6 +123,7 @@ class _Training:
             self._announce()
             remove_unfinished(self.folder)
             if not resume:
+                self._warn_of_loss()
                 remove_state(self.folder)
         rows = self._resume() if resume else []
         if main:
@@ -149,16 +152,41 @@ class _Training:
         return TrainResult.model_validate_json(result)
 
     def _announce(self) -> None:
-        cost = self.architecture
+        cost, objective = self.architecture, self.config.objective
+        teachers = ", ".join(str(folder) for folder in self.config.distillation.named)
+        taught = f" by {teachers}" if teachers and objective not in UNTAUGHT else ""
         _log.info(
-            "training %s (%s parameters, %s MACs) on %s, method %s%s",
+            "training %s (%s parameters, %s MACs) on %s, method %s%s%s",
             cost.model.name,
             f"{cost.parameters:,}",
             f"{cost.macs:,}",
             cost.dataset,
             self.config.method,
+            f", objective {objective}{taught}" if objective != "cross_entropy" else "",
             f", {self.ranks.count} processes" if self.ranks.count > 1 else "",
         )
+        if teachers and not taught:
+            _log.warning(
+                'train.distillation: train.objective "%s" has no teacher, so %s teaches nothing: '
+                'set the objective to "kd", or leave the teacher out',
+                objective,
+                teachers,
+            )
+
+    def _warn_of_loss(self) -> None:
+        """Warn where a checkpoint that is about to be removed could have been gone on from."""
+        content = read_state(self.folder)
+        if content is None:
+            return
+        with suppress(CheckpointError):
+            state, _ = load_state(content, self.folder, self.settings)
+            if state.epoch < self.config.epochs:
+                _log.warning(
+                    "training anew: what was in %s after epoch %d of %d is lost; --resume would have gone on",
+                    self.folder,
+                    state.epoch,
+                    self.config.epochs,
+                )
 
     def _resume(self) -> list[EpochRow]:
         content = self.ranks.broadcast(lambda: read_state(self.folder))

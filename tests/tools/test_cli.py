@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from shared_data import shared_data
 
+from converter.budget import Flash, Layer, Ram, Verdict
+from tools import console
 from tools.cli import execute
+from tools.cli.check import show_verdict
 
 VERBS = ["doctor", "demo", "train", "sweep", "convert", "check", "build", "run", "bench", "test", "report"]
+SETTING = ("--set", "train.epochs=3")
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +57,12 @@ def test_every_verb_has_help_with_examples(verb: str, capsys: pytest.CaptureFixt
         (["fly"], 2, "No such command"),
         (["check", "absent.tflite"], 2, "absent.tflite: no such file"),
         (["convert"], 2, "give -o DIR"),
-        (["convert", "-o", "empty"], 2, "tinyboost train -o empty"),
-        (["check", "-o", "empty"], 2, "tinyboost convert -o empty"),
-        (["test", "-o", "empty"], 2, "tinyboost convert -o empty"),
-        (["report", "-o", "empty"], 2, "tinyboost convert -o empty"),
+        (["train", "-o", "empty"], 2, "empty/config.toml: no such file"),
+        (["train", "-o", "empty", "--resume"], 2, "tinyboost train -c FILE -o empty"),
+        (["report", "-o", "empty"], 2, "tinyboost train -c FILE -o empty"),
+        (["convert", "-o", "empty", *SETTING], 2, "tinyboost train -o empty"),
+        (["check", "-o", "empty", *SETTING], 2, "tinyboost convert -o empty"),
+        (["test", "-o", "empty", *SETTING], 2, "tinyboost convert -o empty"),
         (["train", "-o", "x", "--set", "train.epoch=2"], 2, "did you mean 'epochs'?"),
         (["train", "-c", "absent.toml"], 2, "absent.toml: no such configuration file"),
         (["run", "-o", "x", "--target", "moon"], 2, "'moon'"),
@@ -106,6 +116,40 @@ def test_bug_of_ours_is_one_line_without_v(
         execute(["doctor", "-v"])
 
 
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (
+            errno.ENOSPC,
+            "no space left on device: free some, then give the same command again, train with --res",
+        ),
+        (errno.EROFS, "read-only file system: allow it, or give another folder with -o"),
+    ],
+)
+def test_a_full_or_forbidden_disk_is_told_before_a_training_starts(
+    number: int, words: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("common.files.os.fsync", refuse)
+    monkeypatch.setattr("trainer.loop.train", lambda *_, **__: pytest.fail("the training started"))
+    assert execute(["train", "-o", "run", *SETTING]) == 2
+    assert capfd.readouterr().err.startswith(f"error: run/config.toml: {words}")
+    assert list(Path("run").iterdir()) == []
+
+
+def test_interrupted_training_says_how_to_go_on(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tools.stages.train", interrupt)
+    assert execute(["train", "-o", "run", *SETTING]) == 130
+    assert capfd.readouterr().err == "interrupted: run: go on from the last checkpoint with --resume\n"
+
+
 def test_check_of_a_real_model_as_json(capfd: pytest.CaptureFixture[str]) -> None:
     model = shared_data("models", "kws_ref_model.tflite")
     assert execute(["check", str(model), "--json"]) == 0
@@ -114,6 +158,25 @@ def test_check_of_a_real_model_as_json(capfd: pytest.CaptureFixture[str]) -> Non
     assert verdict["fits"] is True
     assert verdict["macs"] == 2_656_768
     assert len(verdict["layers"]) == 13
+
+
+@pytest.mark.parametrize(("width", "terminal"), [(40, False), (60, True), (80, True), (120, True)])
+def test_the_table_of_check_shortens_names_and_never_numbers(
+    width: int, terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = StringIO()
+    monkeypatch.setattr(
+        console, "out", Console(file=text, width=width, force_terminal=terminal, color_system=None)
+    )
+    name = "backbone.blocks.16.depthwise.conv"
+    layer = Layer(0, "RESIZE_NEAREST_NEIGHBOR", name, 1_327_104, 138_400, 117_840)
+    ram, flash = Ram(0, 0, 0, 0, 0), Flash(0, 0, 0, 0)
+    show_verdict(Verdict(True, "net", "board", layer.macs, ram, flash, 0, (), (layer,), None))
+    row = text.getvalue().splitlines()[1]
+    assert len(row.rstrip()) <= width or not terminal
+    assert "1,327,104  138,400   117,840" in row
+    assert "RESIZE_NEAREST_NEIGHBOR" in row
+    assert (name in row) == (not terminal or width == 120)
 
 
 def test_doctor_knows_what_is_here(capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from common.errors import ConfigError
 from tools.config import RunConfig, load_config, to_toml
 from tools.sweep.plan import Plan
+from trainer.config import DataConfig, ModelConfig, StageConfig, TrainConfig
+from trainer.models import MODELS
 
 ALL_EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("**/*.toml"))
 SWEEPS = [path for path in ALL_EXAMPLES if "[[arms]]" in path.read_text()]
@@ -62,6 +66,23 @@ def test_mistakes_name_file_key_and_remedy(tmp_path: Path, text: str, words: lis
     message = str(caught.value)
     assert "\n" not in message
     assert all(word in message for word in ["config.toml", *words])
+
+
+@pytest.mark.parametrize("section", [DataConfig, ModelConfig, StageConfig, TrainConfig])
+def test_every_key_is_documented(section: type[BaseModel]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    code = " ".join(re.findall(r"```.*?```|`[^`]+`|^\[.*?\]$", page, re.DOTALL | re.MULTILINE))
+    assert [key for key in section.model_fields if not re.search(rf"\b{key}\b", code)] == []
+
+
+def test_every_network_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    assert [name for name in MODELS.names() if f'| `"{name}"`' not in page] == []
+
+
+def test_overrides_are_told_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"config\.toml with --set: train\.epochs"):
+        load_config(write(tmp_path, ""), ["train.epochs=0", "train.seed=1"])
 
 
 def test_absent_file_is_named(tmp_path: Path) -> None:

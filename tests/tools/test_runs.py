@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import ConfigError
+from common.errors import CheckpointError, ConfigError
 from tools.runs import RunFolder
 
 
@@ -67,14 +67,32 @@ def test_record_holds_digests_versions_and_result(stage: Stage) -> None:
     assert stage.run.config.read_text() == 'made = "by a test"\n'
 
 
-def test_failed_stage_leaves_no_record_and_no_configuration(stage: Stage) -> None:
+@pytest.mark.parametrize("error", [ConfigError, KeyboardInterrupt])
+def test_unfinished_stage_leaves_its_configuration_and_no_record(
+    stage: Stage, error: type[BaseException]
+) -> None:
     def fail() -> None:
-        raise ConfigError("no")
+        raise error("no")
 
-    with pytest.raises(ConfigError):
+    with pytest.raises(error):
         stage.run.stage("copy", fail, config={}, outputs=[stage.result])
     assert not stage.run.manifest_file.exists()
-    assert not stage.run.config.exists()
+    assert stage.run.config.read_text() == 'made = "by a test"\n'
+
+
+@pytest.mark.parametrize(
+    ("error", "left"), [(ConfigError, "earlier"), (CheckpointError, "earlier"), (KeyboardInterrupt, "later")]
+)
+def test_refused_configuration_gives_way_to_the_earlier(
+    stage: Stage, error: type[BaseException], left: str
+) -> None:
+    def fail() -> None:
+        raise error("no")
+
+    stage.run.config.write_text("earlier")
+    with pytest.raises(error):
+        RunFolder(stage.run.path, "later").stage("copy", fail, config={}, outputs=[stage.result])
+    assert stage.run.config.read_text() == left
 
 
 def test_folder_outputs_are_digested_whole(stage: Stage) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from common.errors import ConfigError
 from trainer.augment.crops import shift_and_mirror
 from trainer.config import DataConfig, TrainConfig
-from trainer.data import DATASETS, DatasetAbsentError, as_pixels, load_dataset, normalise
+from trainer.data import DATASETS, DatasetAbsentError, Samples, as_pixels, load_dataset, normalise
 from trainer.data.dataset import resize, statistics
 from trainer.data.mnist import FASHION_DEBIAN_FOLDER, read_idx
 
@@ -145,6 +145,14 @@ def test_given_statistics_replace_those_of_the_images():
     assert load_dataset(DataConfig(name="digits", mean=(0.5,))).std == known.std
     with pytest.raises(ConfigError, match=r"data\.mean has 3 values, but images have 1 channels"):
         load_dataset(DataConfig(name="digits", mean=(0.5, 0.5, 0.5)))
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float64])
+def test_labels_of_another_kind_are_refused(kind, monkeypatch):
+    images, labels = np.zeros((4, 2, 2, 1), np.uint8), np.arange(4).astype(kind)
+    monkeypatch.setattr(DATASETS, "_values", {"own": lambda _: Samples(*[images, labels] * 2, tuple("abcd"))})
+    with pytest.raises(ConfigError, match=f"dataset own: train labels are {np.dtype(kind)}: give labels.as"):
+        load_dataset(DataConfig(name="own"))
 
 
 def test_held_out_images_leave_the_training_set_and_replace_the_test_set():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 
@@ -297,8 +298,14 @@ def test_each_teacher_needs_an_epoch_of_its_own(tmp_path, switch):
 
 
 def test_a_teacher_must_be_there_and_know_the_classes_and_the_channels(tmp_path):
-    with pytest.raises(ModelError, match=r"absent/model\.json is missing"):
+    with pytest.raises(ConfigError, match=r"train\.distillation: \S*/absent: no such folder"):
         make("kd", teacher=tmp_path / "absent")
+    save_teacher(tmp_path / "run" / "train")
+    with pytest.raises(ConfigError, match=r"/run is a run's folder: give \S*/run/train"):
+        make("kd", teacher=tmp_path / "run")
+    (tmp_path / "run" / "train" / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"model\.safetensors is missing"):
+        make("kd", teacher=tmp_path / "run" / "train")
     save_teacher(tmp_path / "others", class_names=("a", "b", "c", "d"))
     with pytest.raises(ConfigError, match=r"knows 4 classes \(a, b, c, \.\.\.\), the data has 10 classes"):
         make("kd", teacher=tmp_path / "others")
@@ -317,6 +324,28 @@ def trained(tmp_path_factory):
     data = DataConfig.model_validate(DATA.model_dump() | {"resolution": 12})
     trainer.train(data, MODEL, TrainConfig.model_validate(TRAIN.model_dump() | {"epochs": 2}), folder)
     return folder
+
+
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [
+        ("kd", "method plain, objective kd by {}"),
+        ("cross_entropy", "method plain"),
+        ("tf_kd_reg", "method plain, objective tf_kd_reg"),
+    ],
+)
+def test_the_log_names_the_teacher_or_warns_that_it_teaches_nothing(
+    tmp_path, trained, objective, said, caplog
+):
+    train = TRAIN.model_copy(
+        update={"objective": objective, "epochs": 2, "distillation": DistillationConfig(teacher=trained)}
+    )
+    with caplog.at_level(logging.INFO):
+        trainer.train(DATA, MODEL, train, tmp_path)
+    assert caplog.messages[0].endswith(said.format(trained))
+    assert (f'"{objective}" has no teacher, so {trained} teaches nothing' in caplog.text) == (
+        objective != "kd"
+    )
 
 
 @pytest.mark.parametrize("method", ["plain", "netaug", "netbooster"])

@@ -200,6 +200,16 @@ def test_resuming_where_nothing_is_trains_from_the_start(finished, tmp_path, cap
     assert weights(tmp_path) == weights(finished)
 
 
+def test_training_anew_over_an_unfinished_training_says_what_is_lost(tmp_path, monkeypatch, caplog):
+    train = changed(TRAIN, epochs=2, warmup_epochs=0)
+    train_until(8, monkeypatch, DATA, MODEL, train, tmp_path)  # in the second epoch of 8 steps
+    trainer.train(DATA, MODEL, train, tmp_path)
+    assert "after epoch 1 of 2 is lost; --resume would have gone on" in caplog.text
+    caplog.clear()
+    trainer.train(DATA, MODEL, train, tmp_path)
+    assert "is lost" not in caplog.text  # that one had finished
+
+
 def test_a_damaged_checkpoint_is_named(finished, tmp_path):
     content = (finished / "resume.safetensors").read_bytes()
     for damaged in (content[: len(content) // 2], b"", b"\x08" + b"\0" * 7 + b"{}      "):

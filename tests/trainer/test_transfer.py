@@ -115,6 +115,25 @@ def test_a_classifier_of_the_same_classes_is_kept(pretrained):
     assert all(torch.equal(tensor, saved.state_dict()[name]) for name, tensor in plain.state_dict().items())
 
 
+def test_another_network_is_refused_even_if_its_classifier_fits(pretrained):
+    other = network(MODEL.model_copy(update={"width_multiplier": 2.0}))
+    assert other.classifier.weight.shape == network().classifier.weight.shape
+    with pytest.raises(ConfigError, match=r"fits the network in 6 of 82 tensors: was it trained with ano"):
+        start_from(other, pretrained / "model.safetensors", 0)
+
+
+def test_another_shape_than_the_classifiers_is_a_warning(pretrained, caplog):
+    start_from(network(MODEL.model_copy(update={"last_channels": 32})), pretrained / "model.safetensors", 0)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert ": 76 of 82 tensors; not there, or of another shape: last.conv.weight" in caplog.text
+
+
+def test_new_parts_of_a_network_are_no_warning(pretrained, caplog):
+    lite = network(MODEL.model_copy(update={"lite_residuals": True}))
+    start_from(lite, pretrained / "model.safetensors", 0)
+    assert caplog.records == []
+
+
 def test_a_detector_takes_its_backbone_from_a_classifier(pretrained):
     class Detector(nn.Module):
         def __init__(self) -> None:
@@ -207,9 +226,11 @@ def test_a_detector_starts_from_the_giant_of_a_classifier(tmp_path):
 
 
 def test_a_giant_with_other_layers_expanded_is_refused(tmp_path):
-    model, expansion = ModelConfig(name="mobilenet_v2_tiny"), ExpansionConfig()
-    save_giant(tmp_path, expand(build_network(model, (3, 64, 64), 10), expansion), expansion)
-    other = build_network(ModelConfig(name="mcunet"), (3, 64, 64), 10)
+    expansion = ExpansionConfig()
+    save_giant(tmp_path, expand(network(), expansion), expansion)
+    assert MODEL.stages is not None
+    deeper = MODEL.stages[-1].model_copy(update={"blocks": 4})
+    other = network(MODEL.model_copy(update={"stages": (*MODEL.stages[:-1], deeper)}))
     with pytest.raises(ConfigError, match=r"has no blocks\.\d+\.expand\.conv\..*other layers expanded"):
         start_giant(expand(other, expansion), expansion, starting(DOWNSTREAM, tmp_path))
 

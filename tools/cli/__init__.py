@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 from common.errors import ExitCode, UserError
 from tools import console
+
+_FREE = "free some, then give the same command again, train with --resume"
+_PERMIT = "allow it, or give another folder with -o"
+_REMEDIES = {
+    errno.ENOSPC: _FREE,
+    errno.EDQUOT: _FREE,
+    errno.EACCES: _PERMIT,
+    errno.EPERM: _PERMIT,
+    errno.EROFS: _PERMIT,
+}
 
 
 def main() -> None:
@@ -29,7 +40,7 @@ def execute(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)
     except OSError as error:
-        console.err.print(f"error: {error}", markup=False, soft_wrap=True)
+        console.err.print(f"error: {_in_words(error)}", markup=False, soft_wrap=True)
         return int(ExitCode.USAGE)
     except Exception as error:
         if console.debugging():
@@ -40,3 +51,10 @@ def execute(arguments: list[str]) -> int:
         console.err.print(text, markup=False, soft_wrap=True)
         return int(ExitCode.CHECK_FAILED)
     return code if isinstance(code, int) else int(ExitCode.OK)
+
+
+def _in_words(error: OSError) -> str:
+    """Where a file could not be read or written, why, and what to do."""
+    reason = (error.strerror or str(error)).lower()
+    remedy = _REMEDIES.get(error.errno or 0)
+    return ": ".join(str(part) for part in (error.filename, reason, remedy) if part)

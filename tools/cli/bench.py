@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from common.errors import ExitCode
@@ -16,8 +15,6 @@ from tools.cli.verb import ConfigOption, Outcome, RunOption, SetOption, TargetOp
 
 if TYPE_CHECKING:
     from tools.bench import BenchResult
-
-_LEAST_WIDTH = 120
 
 
 @verb
@@ -68,9 +65,7 @@ def command(
 
 def show_bench(result: BenchResult) -> None:
     """Print the per-layer table and the totals."""
-    # Whoever reads from a pipe has no window that the table must fit.
-    wide = Console(file=console.out.file, width=max(_LEAST_WIDTH, console.out.width), highlight=False)
-    (console.out if console.out.is_terminal else wide).print(_layer_table(result))
+    console.for_tables(console.out).print(_layer_table(result))
     exact = result.bit_exact
     console.line(
         f"{exact.inputs - exact.mismatches} of {exact.inputs} outputs equal tflite-micro's, byte for byte"

@@ -69,10 +69,11 @@ def parse_size(text: str) -> int:
 def show_verdict(verdict: Verdict) -> None:
     """Print the per-layer table, the peak and the verdict."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("", "op", "layer"):
-        table.add_column(heading, overflow="ellipsis", no_wrap=True)
+    for heading in ("", "op"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("layer", overflow="ellipsis")  # the only column that gives way
     for heading in ("MACs", "weights", "live RAM"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for layer in verdict.layers:
         table.add_row(
             str(layer.index),
@@ -83,7 +84,7 @@ def show_verdict(verdict: Verdict) -> None:
             f"{layer.live_bytes:,}",
             style="bold" if layer.index == verdict.peak else None,
         )
-    console.out.print(table)
+    console.for_tables(console.out).print(table)
     peak = verdict.layers[verdict.peak]
     tensors = ", ".join(f"{tensor.name} {tensor.nbytes:,}" for tensor in verdict.peak_tensors)
     ram, flash = verdict.ram, verdict.flash

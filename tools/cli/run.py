@@ -80,7 +80,7 @@ def command(
             table.add_row(
                 str(row.index), label, str(row.output.argmax()), shown + more, f"{row.count:,}", same
             )
-        console.out.print(table)
+        console.for_tables(console.out).print(table)
 
     data = {
         "target": chosen,

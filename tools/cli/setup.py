@@ -21,11 +21,11 @@ def open_run(
     """Find the run folder and its configuration.
 
     Without -o the folder is runs/<stem of the config or model file>. Without -c the configuration is the run
-    folder's own, or the defaults.
+    folder's own; where it has none, the defaults serve for a given model or with --set.
 
     Raises:
-        ConfigError: neither names a run, the folder is a file, the model is absent, or the configuration is
-            wrong.
+        ConfigError: neither names a run, the folder is a file or has no configuration, the model is absent,
+            or the configuration is wrong.
     """
     if model is not None and not model.is_file():
         raise ConfigError(f"{model}: no such file")
@@ -38,5 +38,10 @@ def open_run(
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file; the run folder goes there")
     own = RunFolder(folder).config
-    resolved = load_config(config or (own if own.exists() else None), overrides or ())
+    source = config or (own if own.exists() else None)
+    if source is None and model is None and not overrides:
+        raise ConfigError(
+            f"{own}: no such file, so there is no run yet; begin it with: tinyboost train -c FILE -o {folder}"
+        )
+    resolved = load_config(source, overrides or ())
     return RunFolder(folder, to_toml(resolved)), resolved

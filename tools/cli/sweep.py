@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +12,12 @@ from common.errors import ConfigError, ExitCode
 from tools import console
 from tools.cli.setup import RUNS
 from tools.cli.verb import InterruptedByUserError, Outcome, SetOption, verb
+from tools.imports import imported_files
 
 if TYPE_CHECKING:
     from tools.sweep.ledger import Ledger
+
+log = logging.getLogger(__name__)
 
 
 @verb
@@ -51,6 +55,7 @@ def command(
     """
     from tools.sweep.ledger import Ledger
     from tools.sweep.plan import Plan
+    from tools.sweep.wording import otherwise
 
     if figure is not None and figure.suffix != ".svg":
         raise ConfigError(f"--figure {figure}: write it as FILE.svg")
@@ -58,6 +63,10 @@ def command(
     if place.exists() and not place.is_dir():
         raise ConfigError(f"{place}: is a file; the runs go there")
     ledger = Ledger(Plan(file, place, overrides or ()))
+    if other := otherwise(ledger):
+        if report_only and not ledger.of("finished"):
+            raise ConfigError(f"{place}: {other}")
+        log.warning("%s", other)
     if dry_run:
         return _dry_run(ledger, jobs)
     if not report_only:
@@ -69,6 +78,7 @@ def _train(ledger: Ledger, jobs: int | None) -> None:
     from tools.sweep.execute import default_jobs, train_all
     from tools.sweep.progress import make_progress
 
+    _require_files(ledger)
     number = jobs or default_jobs(ledger.plan.expected.values())
     try:
         with make_progress(ledger, number, console.err) as progress:
@@ -78,6 +88,16 @@ def _train(ledger: Ledger, jobs: int | None) -> None:
         raise InterruptedByUserError(
             f"{ended} of {len(ledger.entries)} runs have finished; the same command goes on from there"
         ) from None
+
+
+def _require_files(ledger: Ledger) -> None:
+    """Raise ConfigError where no run could train, before one after another fails with the same words."""
+    configs = [entry.config for entry in ledger.entries.values() if not entry.ended]
+    for config in configs:
+        imported_files(config.imports)
+    paths = {config.data.path for config in configs if not config.data.fallback}
+    if len(paths) == 1 and (path := paths.pop()) and not path.exists():
+        raise ConfigError(f"data.path: {path}: no such file or folder; fetch the dataset, or give its path")
 
 
 def _dry_run(ledger: Ledger, jobs: int | None) -> Outcome:

@@ -8,7 +8,7 @@ import typer
 
 from tools import console
 from tools.cli.setup import open_run
-from tools.cli.verb import ConfigOption, Outcome, RunOption, SetOption, verb
+from tools.cli.verb import ConfigOption, InterruptedByUserError, Outcome, RunOption, SetOption, verb
 
 
 @verb
@@ -24,7 +24,8 @@ def command(
     """Train a tiny network: plain, inside wider ones (NetAug), as a deep giant (NetBooster), from a teacher.
 
     Writes train/model.safetensors, train/model.json, train/log.csv and TensorBoard logs into the run folder.
-    A training that was interrupted goes on with --resume and ends with the same weights.
+    A training that was interrupted goes on with --resume and ends with the same weights. Datasets and
+    networks of your own come from the Python files that `imports` in the configuration names.
 
     \b
     Examples:
@@ -44,7 +45,10 @@ def command(
         f"train.{key}={value}" for key, value in (("epochs", epochs), ("seed", seed)) if value is not None
     ]
     folder, resolved = open_run(run, config=config, overrides=[*(overrides or []), *extra])
-    record = train(folder, resolved, resume=resume)
+    try:
+        record = train(folder, resolved, resume=resume)
+    except KeyboardInterrupt:
+        raise InterruptedByUserError(f"{folder.path}: go on from the last checkpoint with --resume") from None
 
     def show() -> None:
         result = record.result

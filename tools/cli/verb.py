@@ -73,9 +73,7 @@ def verb(function: Callable[..., Outcome]) -> Callable[..., None]:
         try:
             outcome = function(**arguments)
         except KeyboardInterrupt:
-            raise InterruptedByUserError(
-                "what was finished is kept; the same command goes on from there"
-            ) from None
+            raise InterruptedByUserError("what was finished is kept; give the same command again") from None
         if not main:
             pass
         elif as_json:

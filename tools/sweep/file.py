@@ -7,30 +7,40 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from common.errors import ConfigError
 from tools.config import explain, read_toml
 
 
-def _dotted(settings: Any, prefix: str = "") -> Any:
+def dotted(settings: Any, prefix: str = "") -> Any:
     """Settings with dotted keys, however their tables are nested."""
     if not isinstance(settings, Mapping):
         return settings
     found: dict[str, Any] = {}
     for key, value in settings.items():
         nested = isinstance(value, Mapping)
-        for name, setting in (_dotted(value, f"{prefix}{key}.") if nested else {prefix + key: value}).items():
+        for name, setting in (dotted(value, f"{prefix}{key}.") if nested else {prefix + key: value}).items():
             if name in found:
                 raise ValueError(f"'{name}' is set twice")
             found[name] = setting
     return found
 
 
-Settings = Annotated[dict[str, Any], BeforeValidator(_dotted)]
-Grid = Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], BeforeValidator(_dotted)]
+Settings = Annotated[dict[str, Any], BeforeValidator(dotted)]
+Grid = Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], BeforeValidator(dotted)]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=60)]
+
+
+def _names_a_folder(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,59}", name):
+        raise ValueError(
+            f"'{name}' cannot name a folder: give up to 60 letters, digits, and _ . + - behind the first"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(_names_a_folder)]
 
 RUN_REFERENCE = re.compile(r"\{run:([^{}]*)\}")
 

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,6 +14,7 @@ from common import files
 from common.errors import ConfigError
 from tools.config import RunConfig, load_config, resolve, to_toml
 from tools.runs import RunFolder, StageRecord
+from tools.sweep.file import dotted
 from trainer.result import TrainResult
 
 LOG = "train.log"
@@ -20,6 +22,8 @@ _NEEDS = "needs.json"
 _TRAINED_BY = {"data", "model", "train"}
 
 Digests = Mapping[str, str]
+Changes = Mapping[str, tuple[Any, Any]]
+"""Dotted keys with the value before and now."""
 
 
 class TrainingFolder:
@@ -41,8 +45,7 @@ class TrainingFolder:
         if record is None or self._recorded_needs() != needs:
             return None
         try:
-            before = resolve({name: record.config.get(name, {}) for name in _TRAINED_BY}, "manifest")
-            unchanged = _alike(before, config) and all(
+            unchanged = _alike(_configuration(record), config) and all(
                 files.sha256(self.run.named(name)) == digest
                 for name, digest in (record.outputs | record.inputs).items()
             )
@@ -57,6 +60,19 @@ class TrainingFolder:
             return TrainResult.model_validate(record.result) if record else None
         except ValidationError:
             return None
+
+    def changes(self, config: RunConfig) -> Changes:
+        """Keys with another value in the training that ended well here than in `config`; none without one."""
+        record = self._record()
+        if record is None or not self.weights.exists():
+            return {}
+        try:
+            before = _settings(_configuration(record))
+        except ConfigError:
+            return {}
+        now = _settings(config)
+        keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        return {key: (before.get(key), now.get(key)) for key in keys}
 
     def prepare(self, config: RunConfig, needs: Digests) -> None:
         """Write the configuration; a training that was begun with another one is removed."""
@@ -93,6 +109,15 @@ class TrainingFolder:
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
+
+
+def _configuration(record: StageRecord) -> RunConfig:
+    return resolve({name: record.config.get(name, {}) for name in _TRAINED_BY}, "manifest")
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    settings: dict[str, Any] = dotted(config.model_dump(include=_TRAINED_BY, mode="json"))
+    return settings
 
 
 def _alike(first: RunConfig, second: RunConfig) -> bool:

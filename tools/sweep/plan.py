@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import ConfigError
-from tools.config import RunConfig, apply_override, assign, read_toml, resolve
+from tools.config import RunConfig, apply_override, assign, read_values, resolve
 from tools.sweep.file import RUN_REFERENCE, Arm, SweepFile, in_order, load_sweep
 
 Values = dict[str, Any]
@@ -77,7 +77,7 @@ class Plan:
         self.source = source
         self.folder = folder
         self.file = load_sweep(source)
-        self._base = read_toml(self.file.base, "configuration")
+        self._base = read_values(self.file.base)
         self._overrides = tuple(overrides)
         arms = in_order(self.file)
         self._points = {arm.name: _points(self.file.grid_of(arm), f"arm '{arm.name}'") for arm in arms}

@@ -6,20 +6,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tools.console import for_tables
 from tools.report import formats
 from tools.sweep import wording
 from tools.sweep.report import SweepReport
 
-_LEAST_WIDTH = 150
 _WIDTH_WITH_SIZE = 110
 
 
 def print_table(report: SweepReport, console: Console) -> None:
     """Print the rows, what was chosen, what failed and what to beware of."""
-    # Whoever reads from a pipe has no window that the table must fit.
-    wide = Console(file=console.file, width=max(_LEAST_WIDTH, console.width), highlight=False)
     if report.rows:
-        shown = console if console.is_terminal else wide
+        shown = for_tables(console)
         shown.print(_rows(report, with_size=shown.width >= _WIDTH_WITH_SIZE))
     for trial in report.trials:
         if trial.chosen:

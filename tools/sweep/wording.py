@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from tools.report.formats import MISSING, percent
-from tools.sweep.report import SweepReport
+from tools.sweep.ledger import Ledger
+from tools.sweep.report import Row, SweepReport
 from tools.sweep.statistics import Difference, Summary
+from tools.sweep.statistics import difference as compare
+
+_NAMED = 3
 
 
 def spread(summary: Summary | None) -> str:
@@ -37,8 +41,26 @@ def settings(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in values.items())
 
 
+def otherwise(ledger: Ledger) -> str:
+    """One sentence where runs have finished with other settings than they now have, else nothing."""
+    found = [
+        changes
+        for entry in ledger.entries.values()
+        if not (entry.result or entry.begun) and (changes := entry.folder.changes(entry.config))
+    ]
+    if not found:
+        return ""
+    common = [
+        (key, *values) for key, values in found[0].items() if all(values == one.get(key) for one in found)
+    ]
+    named = [f"{key} {before}, now {now}" for key, before, now in common[:_NAMED]]
+    which = f" ({'; '.join(named)})" if named else ""
+    runs = "1 run has" if len(found) == 1 else f"{len(found)} runs have"
+    return f"{runs} finished with other settings{which}: give the same --set to keep what they found"
+
+
 def headline(report: SweepReport) -> str:
-    """One sentence: the best arm, and how it compares with the first.
+    """One sentence: the arm with the best mean, how it compares with the first, and what that does not show.
 
     Arms whose networks have another size than the first one's, as teachers have, are not in the running.
     """
@@ -47,7 +69,24 @@ def headline(report: SweepReport) -> str:
     first = report.shown[0]
     alike = [row for row in report.shown if (row.parameters, row.macs) == (first.parameters, first.macs)]
     best = max(alike, key=lambda row: row.accuracy.mean)
-    text = f"{best.title} is best with {spread(best.accuracy)}".replace(" %", "\N{NO-BREAK SPACE}%")
-    if best.difference is None:
-        return f"{text}."
-    return f"{text}: {difference(best.difference)} points over {best.reference}."
+    others = [row for row in alike if row is not best]
+    equal = [row.title for row in others if not _differ(best, row)]
+    verb = "has the best mean," if equal else "is best with" if others else "reaches"
+    text = f"{best.title} {verb} {spread(best.accuracy)}".replace(" %", "\N{NO-BREAK SPACE}%")
+    if others and len(alike) < len(report.shown):
+        text = f"Among networks of the same size, {text}"
+    if best.difference is not None:
+        text = f"{text}: {difference(best.difference)} points over {best.reference}"
+    if equal:
+        text = f"{text}; no difference to {_listed(equal)} is shown"
+    return f"{text}."
+
+
+def _differ(one: Row, other: Row) -> bool:
+    """Whether the 95 % interval of the difference leaves out 0."""
+    interval = compare(one.accuracies, other.accuracies).interval
+    return interval is not None and not interval[0] <= 0 <= interval[1]
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

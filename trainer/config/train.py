@@ -49,6 +49,11 @@ class DistillationConfig(Section):
     tiny_only: bool = False
     correct_probability: Annotated[float, Field(gt=0, lt=1)] = 0.99
 
+    @property
+    def named(self) -> tuple[Path, ...]:
+        """All teachers."""
+        return ((self.teacher,) if self.teacher else ()) + self.teachers
+
 
 class RegularisationConfig(Section):
     """What is dropped at random from the trained network.

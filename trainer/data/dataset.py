@@ -198,6 +198,8 @@ def check(samples: Samples, origin: str) -> None:
             raise ConfigError(
                 f"{origin}: {len(images)} {part} images, but labels of shape {list(labels.shape)}"
             )
+        if labels.dtype != np.int64:
+            raise ConfigError(f"{origin}: {part} labels are {labels.dtype}: give labels.astype(np.int64)")
     check_labels(samples.train_labels, samples.test_labels, samples.class_names, origin)
     train, test = samples.train_images, samples.test_images
     if train.shape[1:] != test.shape[1:] or train.dtype != test.dtype:

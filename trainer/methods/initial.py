@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from common.errors import ConfigError
 from trainer.checkpoint import WEIGHTS
+from trainer.earlier import earlier_file
 from trainer.methods.base import MethodContext
 from trainer.seeds import derive_seed
 
@@ -32,12 +33,7 @@ def start_plain(context: MethodContext) -> bool:
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and texts of a safetensors file; raises ConfigError where it is missing or damaged."""
-    if not path.parent.is_dir():
-        raise ConfigError(f"train.initial: {path.parent}: no such folder: give the train/ folder of a run")
-    if not path.is_file() and (path.parent / "train" / path.name).is_file():
-        raise ConfigError(f"train.initial: {path.parent} is a run's folder: give {path.parent / 'train'}")
-    if not path.is_file():
-        raise ConfigError(f"train.initial: {path} is missing: give the train/ folder of a run that wrote one")
+    earlier_file(path.parent, path.name, "train.initial")
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
@@ -49,11 +45,12 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def start_from(network: nn.Module, path: Path, seed: int) -> list[str]:
     """Load all tensors of `path` into those of the same name and shape in `network`.
 
-    Gives the names of those that are left out, but for BatchNorm's counters, and logs them.
+    Gives the names of those that are left out, but for BatchNorm's counters, and logs them; others than a
+    classifier's that have another shape are a warning.
 
     A linear layer whose shape is another, like a classifier for other classes, starts from PyTorch's default
     initialisation (Cai et al., ICLR 2022, code). Raises ConfigError where the file is missing or damaged, or
-    where nothing in it fits.
+    where it is of another network: less than half fits of either.
     """
     loaded, _ = read_weights(path)
     tensors: dict[str, Tensor] = network.state_dict()
@@ -67,20 +64,28 @@ def start_from(network: nn.Module, path: Path, seed: int) -> list[str]:
             skipped.append(name)
             if value is not None:
                 other_shape.append(name)
-    if not fitting:
+    total = fitting + len(skipped)
+    if not fitting or 2 * fitting < min(total, sum(value.ndim > 0 for value in loaded.values())):
         raise ConfigError(
-            f"train.initial: nothing in {path} fits the network: was it trained with another [model]?"
+            f"train.initial: {path} fits the network in {fitting} of {total} tensors: was it trained with "
+            "another [model]?"
         )
-    _reset_linear(network, other_shape, seed)
-    _log.info("starting from %s: %d tensors%s", path, fitting, _leaving_out(skipped))
+    linear = [name for name in other_shape if isinstance(_layer_of(network, name), nn.Linear)]
+    _reset(network, linear, seed)
+    level = logging.INFO if len(linear) == len(other_shape) else logging.WARNING
+    _log.log(level, "starting from %s: %d of %d tensors%s", path, fitting, total, _leaving_out(skipped))
     return skipped
 
 
-def _reset_linear(network: nn.Module, names: list[str], seed: int) -> None:
+def _layer_of(network: nn.Module, name: str) -> nn.Module:
+    return network.get_submodule(name.rpartition(".")[0])
+
+
+def _reset(network: nn.Module, linear: list[str], seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "classifier"))
-        for name in names:
-            layer = network.get_submodule(name.rpartition(".")[0])
+        for name in linear:
+            layer = _layer_of(network, name)
             if isinstance(layer, nn.Linear) and name.endswith("weight"):
                 layer.reset_parameters()
 

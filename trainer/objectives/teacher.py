@@ -9,18 +9,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.errors import ConfigError
-from trainer.checkpoint import load_network
+from trainer.checkpoint import ARCHITECTURE, load_network
+from trainer.earlier import earlier_file
 from trainer.objectives.base import ObjectiveContext
 
 
 class Teacher:
     """Answers the student's images, at its own resolution and normalised in its own way.
 
-    It stays in eval mode, without gradients; threads may share it. Raises ModelError where there is no
-    trained network in `folder`, ConfigError where it does not know the student's classes and channels.
+    It stays in eval mode, without gradients; threads may share it. Raises ConfigError where there is no
+    trained network in `folder`, or it does not know the student's classes and channels, ModelError where it
+    is damaged.
     """
 
     def __init__(self, folder: Path, context: ObjectiveContext) -> None:
+        earlier_file(folder, ARCHITECTURE, "train.distillation")
         network, architecture = load_network(folder)
         channels, *size = architecture.input_shape
         if channels != context.input_shape[0]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from common.errors import ConfigError
 from trainer.config import DataConfig, ModelConfig, TrainConfig
-from trainer.detection import DetectionObjective, evaluate_detector, load_detection
+from trainer.detection import DetectionObjective, DetectionScores, evaluate_detector, load_detection
 from trainer.objectives import Objective
 from trainer.tasks.dataset_task import DatasetTask
 
@@ -32,6 +32,7 @@ class Detection(DatasetTask):
             )
         self._detector = model.detector
         self._device = train.device
+        self._logged: DetectionScores | None = None
         self._dataset = load_detection(data)
         super().__init__(self._dataset, model, train, rank, ranks)
         self.objective: Objective = DetectionObjective(
@@ -44,12 +45,14 @@ class Detection(DatasetTask):
     def score(self, network: nn.Module) -> float:
         """AP50 on the test images; the other average precisions are logged."""
         scores = evaluate_detector(network, self._detector, self._dataset, device=self._device)
-        _log.info(
-            "AP50 %.1f %%, mAP %.1f %%, VOC2007's 11-point AP50 %.1f %%",
-            100 * scores.ap50,
-            100 * scores.mean_ap,
-            100 * scores.voc_ap50,
-        )
+        if scores != self._logged:  # the last epoch's network is often the final one
+            self._logged = scores
+            _log.info(
+                "test split: AP50 %.1f %%, mAP %.1f %%, VOC2007's 11-point AP50 %.1f %%",
+                100 * scores.ap50,
+                100 * scores.mean_ap,
+                100 * scores.voc_ap50,
+            )
         return scores.ap50
 
     def train_score(self, network: nn.Module) -> float:

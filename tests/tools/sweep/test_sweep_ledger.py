@@ -57,6 +57,22 @@ def test_a_finished_run_is_kept_until_its_configuration_changes(tmp_path: Path) 
     assert not changed.folder.weights.exists(), "what another configuration left cannot be resumed"
 
 
+def test_runs_that_finished_with_other_settings_are_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ledger = ledger_of(tmp_path, TWO_ARMS, "train.learning_rate=0.3")
+    command = ["sweep", str(tmp_path / "sweep.toml"), "-o", str(tmp_path / "runs")]
+    told = "finished with other settings (train.learning_rate 0.3, now 0.1): give the same --set to"
+    pretend(entry_of(ledger, "plain/default/seed0"), 0.5)
+    assert execute([*command, "--dry-run"]) == 0
+    assert f"1 run has {told}" in capfd.readouterr().err
+    pretend(entry_of(ledger, "long/default/seed0"), 0.5)
+    assert execute([*command, "--report-only"]) == 2
+    assert f"2 runs have {told}" in capfd.readouterr().err
+    assert execute([*command, "--report-only", "--set", "train.learning_rate=0.3"]) == 0
+    assert "other settings" not in capfd.readouterr().err
+
+
 def test_what_training_does_not_read_changes_nothing(tmp_path: Path) -> None:
     text = '[[arms]]\nname = "plain"\n'
     pretend(entry_of(ledger_of(tmp_path, text), "plain/default/seed0"), 0.5)

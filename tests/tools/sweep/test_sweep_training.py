@@ -112,6 +112,18 @@ def test_an_interrupted_sweep_goes_on(
     assert "resuming after epoch" in (runs / "plain/default/seed0/train.log").read_text()
 
 
+@pytest.mark.parametrize("setting", ['data.path="absent"', 'imports=["absent.py"]'])
+def test_what_every_run_would_miss_is_told_before_any_starts(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], setting: str
+) -> None:
+    path = write_sweep(tmp_path, '[[arms]]\nname = "plain"\n[[arms]]\nname = "other"\n')
+    assert execute(["sweep", str(path), "-o", str(tmp_path / "runs"), "--set", setting]) == 2
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1
+    assert "no such file" in error
+    assert not (tmp_path / "runs").exists()
+
+
 def test_two_sweeps_do_not_share_a_folder(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
