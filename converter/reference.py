@@ -85,6 +85,13 @@ def quantize_input(graph: Graph, values: npt.NDArray[np.float32]) -> npt.NDArray
     return quantized
 
 
+def dequantize_output(graph: Graph, values: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
+    """Real outputs float32 of a one-output model, of the shape of its int8 ones."""
+    tensor = graph.tensors[graph.outputs[0]]
+    real: npt.NDArray[np.float32] = (values.astype(np.float32) - tensor.zero_point) * np.float32(tensor.scale)
+    return real
+
+
 def _run(
     graph: Graph, path: Path, inputs: Sequence[npt.NDArray[Any]], tensors: Sequence[int]
 ) -> list[npt.NDArray[Any]]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from common import files
 from common.errors import ConfigError
 from converter.graph import Graph
-from converter.reference import quantize_input, reference_outputs
+from converter.reference import dequantize_output, quantize_input, reference_outputs
 from tools.runs import RunFolder
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,9 @@ class Evaluation:
     """N samples.
 
     images: uint8 [N,H,W,C]; inputs: int8 [N, ...]; labels: int64 [N], -1 where unknown;
-    float_logits: float32 [N, classes] or None; int8_outputs: int8 [N, ...], the tflite-micro interpreter's.
+    float_logits: float32 [N, classes] or None; int8_outputs: int8 [N, ...], the tflite-micro interpreter's;
+    precisions: float64 [2, 3] of a detector, else None: AP50, mAP and VOC2007's AP50 of the float model and
+    of the int8 one.
     """
 
     inputs: npt.NDArray[np.int8]
@@ -33,6 +35,7 @@ class Evaluation:
     labels: npt.NDArray[np.int64]
     images: npt.NDArray[np.uint8] | None = None
     float_logits: npt.NDArray[np.float32] | None = None
+    precisions: npt.NDArray[np.float64] | None = None
     class_names: tuple[str, ...] = ()
 
     def save(self, path: Path) -> None:
@@ -43,10 +46,9 @@ class Evaluation:
             "labels": self.labels,
             "class_names": np.array(self.class_names, dtype=np.str_),
         }
-        if self.images is not None:
-            arrays["images"] = self.images
-        if self.float_logits is not None:
-            arrays["float_logits"] = self.float_logits
+        for name in ("images", "float_logits", "precisions"):
+            if (array := getattr(self, name)) is not None:
+                arrays[name] = array
         with files.atomic_path(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **arrays)
 
@@ -72,6 +74,7 @@ def evaluate_trained(run: RunFolder, graph: Graph, samples: int) -> Evaluation:
 
     from trainer.checkpoint import load_network
     from trainer.data import as_pixels, load_dataset, normalise
+    from trainer.detection import DetectionDataset, score_outputs
 
     network, architecture = load_network(run.training)
     data = load_dataset(architecture.data)
@@ -83,12 +86,22 @@ def evaluate_trained(run: RunFolder, graph: Graph, samples: int) -> Evaluation:
     with torch.inference_mode():
         logits = np.concatenate([network(batch).numpy() for batch in torch.split(normalised, 500)])
     inputs = quantize_input(graph, normalised.permute(0, 2, 3, 1).numpy())
+    outputs = reference_outputs(run.tflite, inputs)
+    detector, precisions = architecture.model.detector, None
+    if detector is not None and isinstance(data, DetectionDataset):
+        answers = (logits, dequantize_output(graph, outputs).reshape(logits.shape))
+        scores = [
+            score_outputs(torch.from_numpy(answer), detector, data, data.test_images[:samples])
+            for answer in answers
+        ]
+        precisions = np.array([[score.ap50, score.mean_ap, score.voc_ap50] for score in scores])
     return Evaluation(
         images=as_pixels(images),
         inputs=inputs,
         labels=labels.astype(np.int64),
         float_logits=logits.astype(np.float32),
-        int8_outputs=reference_outputs(run.tflite, inputs),
+        int8_outputs=outputs,
+        precisions=precisions,
         class_names=tuple(data.class_names),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from converter.memory import plan_memory
 from converter.quantize import quantize_onnx
 from converter.reference import quantize_input, reference_outputs
 from converter.tflite_reader import load_graph
+from tools.evaluation import Evaluation, evaluate_trained
+from tools.runs import RunFolder
 from trainer.checkpoint import load_network
 from trainer.config import DetectionConfig, NetAugConfig, NetBoosterConfig, TrainConfig
 from trainer.data import load_dataset, normalise
@@ -189,3 +192,17 @@ def test_netaug_gives_a_detector_of_the_plain_architecture(shapes, tmp_path):
     network, _ = load_network(tmp_path)
     assert isinstance(network, Detector)
     assert result.parameters == sum(p.numel() for p in detector().parameters())
+
+
+def test_an_evaluation_scores_the_float_and_the_int8_detector(trained, tmp_path):
+    folder, _ = trained
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(folder, run.training)
+    shutil.copy(folder / "model.tflite", run.tflite)
+    evaluate_trained(run, load_graph(run.tflite), 1_000).save(run.evaluation)
+    precisions = Evaluation.load(run.evaluation).precisions
+    network, architecture = load_network(folder)
+    dataset = load_detection(architecture.data)
+    for row, answer in zip(precisions, (network, int8_answer(run.tflite)), strict=True):
+        scores = evaluate_detector(answer, DETECTOR, dataset)
+        assert row.tolist() == pytest.approx([scores.ap50, scores.mean_ap, scores.voc_ap50])

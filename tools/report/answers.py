@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from common.errors import ConfigError
 from tools.report import counting
-from tools.report.content import Sample, Score
+from tools.report.content import Precision, Precisions, Sample, Score
 from tools.report.counting import Labels
 from tools.report.formats import printable
 from tools.results import BoardResults
@@ -33,6 +33,7 @@ class Answers:
     images: npt.NDArray[np.uint8] | None
     classes: tuple[str, ...]
     output_mismatches: int
+    precisions: Precisions | None
 
     @classmethod
     def read(cls, path: Path, results: BoardResults) -> Self:
@@ -45,6 +46,8 @@ class Answers:
             outputs = np.array(results.outputs, np.int64).reshape(number, -1)
             if len(expected) < number or outputs.shape != expected.shape:
                 raise ConfigError(f"{path}: its samples are not those that the target answered; test again")
+            mismatches = int((outputs != expected).any(axis=1).sum())
+            equal = mismatches == 0 and number == len(found["int8_outputs"])
             return cls(
                 labels=found["labels"][:number].astype(np.int64),
                 int8=_classes(expected),
@@ -52,9 +55,10 @@ class Answers:
                 float_model=_classes(found["float_logits"][:number]) if "float_logits" in found else None,
                 images=_displayable(found.get("images")),
                 classes=tuple(printable(str(name)) for name in found["class_names"]),
-                output_mismatches=int((outputs != expected).any(axis=1).sum()),
+                output_mismatches=mismatches,
+                precisions=_precisions(found["precisions"], equal) if "precisions" in found else None,
             )
-        except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
+        except (OSError, ValueError, TypeError, EOFError, KeyError, BadZipFile) as error:
             raise ConfigError(f"{path}: damaged ({error}); delete it and run: tinyboost test") from None
 
     @property
@@ -83,8 +87,8 @@ class Answers:
         return counting.confusion(self.labels[known], self.board[known], classes)
 
     def pictures(self, indices: Labels) -> tuple[Sample, ...]:
-        """The samples of `indices`, none where there is nothing to look at."""
-        return () if self.images is None else self.samples(indices)
+        """The samples of `indices`, none where there is nothing to look at, or no class to show beside it."""
+        return () if self.images is None or self.precisions is not None else self.samples(indices)
 
     def samples(self, indices: Labels) -> tuple[Sample, ...]:
         """The samples of `indices`, with their images where there are any."""
@@ -99,6 +103,11 @@ class Answers:
             )
             for index in indices.tolist()
         )
+
+
+def _precisions(rows: npt.NDArray[np.float64], board_equals_int8: bool) -> Precisions:
+    float_model, int8 = (Precision(*row) for row in rows.tolist())
+    return Precisions(float_model, int8, int8 if board_equals_int8 else None)
 
 
 def _classes(outputs: npt.NDArray[Any]) -> Labels:

@@ -58,6 +58,30 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class Precision:
+    """Average precisions of a detector, 0..1.
+
+    COCO's at an overlap of 0.5 and over 0.5 to 0.95, and VOC2007's at 0.5.
+    """
+
+    ap50: float
+    mean_ap: float
+    voc_ap50: float
+
+
+@dataclass(frozen=True)
+class Precisions:
+    """Those of the float model, of the int8 model on the host, and of the image on the target.
+
+    `board` is None where that did not answer all samples as the int8 model does, bit for bit.
+    """
+
+    float_model: Precision
+    int8_host: Precision
+    board: Precision | None
+
+
+@dataclass(frozen=True)
 class Timing:
     """One inference as the target counted it, in `unit`; milliseconds are measured on silicon alone."""
 
@@ -206,6 +230,7 @@ class Report:
     """A run: what three models answered for the same samples, and what that took on the target.
 
     mismatches: samples whose predicted class differs between board and int8 host.
+    precisions: of a detector, which has no `accuracy`, `confusion` nor classes to show beside images.
     output_mismatches: samples whose output bytes differ at all, None where outputs were not compared.
     quantization_changes: samples whose predicted class differs between float and int8, None without float.
     confusion: int64 [classes, classes], rows labels, columns the board's predictions.
@@ -225,6 +250,7 @@ class Report:
     flash: Flash
     model_sha256: str
     git_revision: str
+    precisions: Precisions | None = None
     output_mismatches: int | None = None
     quantization_changes: int | None = None
     plan: MemoryPlan | None = None

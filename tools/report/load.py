@@ -67,6 +67,7 @@ def build_report(folder: Path) -> Report:
         accuracy=Accuracy(
             answers.score(answers.float_model), answers.score(answers.int8), answers.score(answers.board)
         ),
+        precisions=answers.precisions,
         mismatches=len(different),
         output_mismatches=answers.output_mismatches,
         quantization_changes=(
@@ -229,6 +230,6 @@ def _warnings(results: BoardResults, answers: Answers) -> tuple[str, ...]:
         )
     if results.image is None:
         warnings.append("RAM and flash are the plan's estimates: the host build is no image of the chip")
-    if not answers.labelled.any():
+    if not answers.labelled.any() and answers.precisions is None:
         warnings.append("no labels were given, so there are no accuracies")
     return tuple(warnings)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tools.config import TargetName
 from tools.report import verdict
-from tools.report.content import Report
+from tools.report.content import Precisions, Report
 from tools.results import FlashUse, RamUse, RegionUse, Unit
 
 Fraction = float | None
@@ -24,6 +25,22 @@ class AccuracyJson(_Section):
     float_model: Fraction = Field(alias="float", ge=0, le=1)
     int8: Fraction = Field(ge=0, le=1)
     board: Fraction = Field(ge=0, le=1)
+
+
+class PrecisionJson(_Section):
+    """Average precisions of a detector as fractions of 1."""
+
+    ap50: float = Field(ge=0, le=1)
+    mean_ap: float = Field(ge=0, le=1)
+    voc_ap50: float = Field(ge=0, le=1)
+
+
+class PrecisionsJson(_Section):
+    """Average precisions of the three models; `board` is null where it did not answer as int8 on the host."""
+
+    float_model: PrecisionJson = Field(alias="float")
+    int8: PrecisionJson
+    board: PrecisionJson | None
 
 
 class LayerJson(_Section):
@@ -47,6 +64,7 @@ class ReportJson(_Section):
     model: str
     board: str
     accuracy: AccuracyJson
+    precisions: PrecisionsJson | None
     samples: int = Field(ge=0)
     mismatches: int = Field(ge=0)
     output_mismatches: int | None = Field(ge=0)
@@ -78,6 +96,7 @@ def machine_report(report: Report) -> ReportJson:
         accuracy=AccuracyJson(
             float_model=accuracy.float_model.top1, int8=accuracy.int8_host.top1, board=accuracy.board.top1
         ),
+        precisions=_precisions(report.precisions),
         samples=report.samples,
         mismatches=report.mismatches,
         output_mismatches=report.output_mismatches,
@@ -114,6 +133,17 @@ def machine_report(report: Report) -> ReportJson:
         stages=dict(report.stages),
         versions=dict(report.versions),
         warnings=report.warnings,
+    )
+
+
+def _precisions(found: Precisions | None) -> PrecisionsJson | None:
+    if found is None:
+        return None
+    board = None if found.board is None else PrecisionJson(**asdict(found.board))
+    return PrecisionsJson(
+        float_model=PrecisionJson(**asdict(found.float_model)),
+        int8=PrecisionJson(**asdict(found.int8_host)),
+        board=board,
     )
 
 

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tools.report import verdict
-from tools.report.content import TARGET_TITLES, Report
-from tools.report.formats import count, megahertz, milliseconds, percent
+from tools.report.content import TARGET_TITLES, Precision, Report
+from tools.report.formats import MISSING, count, megahertz, milliseconds, percent
 
 _WIDTH = 80
 _FINE, _HEAD, _BAD = "", "bold", "bold red"
@@ -56,6 +56,18 @@ def _accuracy(report: Report) -> list[_Row]:
     accuracy = report.accuracy
     where = f"{TARGET_TITLES[report.target]}, engine {report.engine}"
     differ = _BAD if report.mismatches else _FINE
+    if report.precisions is not None:
+        return [
+            _precision("float AP50", report.precisions.float_model, "PyTorch"),
+            _precision("int8 AP50", report.precisions.int8_host, "tflite-micro"),
+            _precision("board AP50", report.precisions.board, TARGET_TITLES[report.target], _HEAD),
+            _Row(
+                "host and board differ",
+                count(report.output_mismatches),
+                f"of {count(report.samples)} answers",
+                _BAD if report.output_mismatches else _FINE,
+            ),
+        ]
     return [
         _Row("float top-1", percent(accuracy.float_model.top1, 2), "PyTorch on the host"),
         _Row("int8 top-1", percent(accuracy.int8_host.top1, 2), "tflite-micro on the host"),
@@ -67,6 +79,12 @@ def _accuracy(report: Report) -> list[_Row]:
             differ,
         ),
     ]
+
+
+def _precision(name: str, precision: Precision | None, where: str, style: str = _FINE) -> _Row:
+    if precision is None:
+        return _Row(name, MISSING, where, style)
+    return _Row(name, percent(precision.ap50, 2), f"{where}, mAP {percent(precision.mean_ap, 2)}", style)
 
 
 def _speed(report: Report) -> list[_Row]:

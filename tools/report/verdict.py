@@ -32,6 +32,8 @@ def headline(report: Report) -> str:
     if failures:
         return f"{failures[0]}."
     where, ram = TARGET_TITLES[report.target], kilobytes(report.ram.total)
+    if report.precisions is not None and report.precisions.board is not None:
+        return f"{percent(report.precisions.board.ap50)} AP50 on the {where}, in {ram} of RAM."
     top1 = report.accuracy.board.top1
     if top1 is None:
         return f"The {where} answers as the reference does, in {ram} of RAM."

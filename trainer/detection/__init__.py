@@ -6,7 +6,7 @@ from trainer.detection import coco, voc
 from trainer.detection.batches import DetectionBatches
 from trainer.detection.dataset import DetectionDataset, load_detection
 from trainer.detection.decode import Detections, decode
-from trainer.detection.evaluate import detect, evaluate_detector
+from trainer.detection.evaluate import detect, evaluate_detector, score_outputs
 from trainer.detection.grid import Grid, make_grid
 from trainer.detection.loss import DetectionObjective, detection_loss
 from trainer.detection.metrics import DetectionScores, average_precisions
@@ -36,6 +36,7 @@ __all__ = [
     "evaluate_detector",
     "load_detection",
     "make_grid",
+    "score_outputs",
 ]
 
 DETECTION_DATASETS.register("voc", voc.load)

@@ -37,6 +37,15 @@ def detect(
     return found
 
 
+def score_outputs(
+    outputs: Tensor, config: DetectorConfig, dataset: DetectionDataset, images: Sequence[AnnotatedImage]
+) -> DetectionScores:
+    """Average precisions of raw outputs float [N, P, 5 + classes], those of each of the images."""
+    _, height, width = dataset.input_shape
+    grid = make_grid(config, height, width, "cpu")
+    return average_precisions(images, decode(outputs, grid), len(dataset.class_names))
+
+
 def evaluate_detector(
     answer: Answer,
     config: DetectorConfig,

@@ -20,6 +20,7 @@ from converter.memory import EngineNeeds, plan_memory
 from converter.tflite_reader import load_graph
 from tools.evaluation import Evaluation
 from tools.report import build_report, write_report
+from tools.report.content import Precision, Precisions
 from tools.report.machine import ReportJson
 from tools.results import BoardResults, ImageMemory, LayerCount, RegionUse
 from tools.runs import RunFolder
@@ -125,6 +126,33 @@ def board_results(model_sha256: str, predictions: np.ndarray, **changes: object)
 def change_results(run: RunFolder, **changes: object) -> None:
     values = json.loads(run.board_results.read_bytes())
     BoardResults.model_validate(values | changes).save(run.board_results)
+
+
+def with_precisions(run: RunFolder) -> None:
+    """The evaluation as that of a detector."""
+    evaluation = Evaluation.load(run.evaluation)
+    precisions = np.array([[0.67, 0.27, 0.65], [0.63, 0.25, 0.62]])
+    labels = np.full_like(evaluation.labels, -1)
+    dataclasses.replace(evaluation, labels=labels, precisions=precisions).save(run.evaluation)
+
+
+def test_a_detector_is_reported_by_its_average_precisions(run):
+    with_precisions(run)
+    report = build_report(run.path)
+    float_model, int8 = Precision(0.67, 0.27, 0.65), Precision(0.63, 0.25, 0.62)
+    assert report.precisions == Precisions(float_model, int8, int8)
+    assert report.warnings == ()
+    assert not report.first_samples, "an argmax of raw outputs is no class"
+
+
+def test_a_detector_that_answers_otherwise_has_no_precision_of_the_board(run):
+    with_precisions(run)
+    outputs = BoardResults.load(run.board_results).outputs
+    change_results(run, outputs=[[value + 1 for value in outputs[0]], *outputs[1:]])
+    report = build_report(run.path)
+    assert report.precisions is not None
+    assert report.precisions.board is None
+    assert report.output_mismatches == 1
 
 
 def test_report_of_a_run(run):

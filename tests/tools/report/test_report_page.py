@@ -11,7 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_report import make_layers, make_plain_report, make_plan, make_report, make_samples
 
-from tools.report.content import Accuracy, Curve, Flash, Ram, Report, Sample, Score, Timing
+from tools.report.content import (
+    Accuracy,
+    Curve,
+    Flash,
+    Precision,
+    Precisions,
+    Ram,
+    Report,
+    Sample,
+    Score,
+    Timing,
+)
 from tools.report.page import data_uri, render
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "path", "use", "rect", "image"}
@@ -122,6 +133,14 @@ def test_page_shows_the_figures(page):
         "Provenance",
     ):
         assert heading in text
+
+
+def test_page_of_a_detector_shows_average_precisions():
+    precisions = Precisions(Precision(0.67, 0.27, 0.65), Precision(0.63, 0.25, 0.62), None)
+    text = PageReader(render(make_report(precisions=precisions))).text
+    for figure in ("67.0 %", "27.0 %", "65.0 %", "63.0 %", "answered otherwise than the host"):
+        assert figure in text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "Accuracy" not in text
 
 
 def test_page_is_the_same_each_time(page):

@@ -11,7 +11,7 @@ from rich.console import Console
 from sample_report import make_report
 
 from tools.report import print_table
-from tools.report.content import Accuracy, Flash, Ram, Report, Score, Timing
+from tools.report.content import Accuracy, Flash, Precision, Precisions, Ram, Report, Score, Timing
 from tools.report.formats import count, kilobytes, millions, milliseconds, percent, printable, ratio, seconds
 from tools.report.machine import ReportJson, machine_report, to_json
 from tools.report.verdict import checks, headline, passed
@@ -119,6 +119,20 @@ def test_accuracies_at_the_ends(correct):
     assert cells(table(report), "board top-1")[1] == f"{correct * 100:.2f} %"
     low, high = scores.interval or (math.nan, math.nan)
     assert 0 <= low <= correct <= high <= 1
+
+
+def test_a_detector_has_average_precisions_in_place_of_accuracies():
+    float_model, int8 = Precision(0.67, 0.27, 0.65), Precision(0.63, 0.25, 0.62)
+    unlabelled = Accuracy(NO_SCORE, NO_SCORE, NO_SCORE)
+    report = make_report(accuracy=unlabelled, precisions=Precisions(float_model, int8, int8))
+    assert as_json(report)["precisions"]["float"] == {"ap50": 0.67, "mean_ap": 0.27, "voc_ap50": 0.65}
+    assert as_json(report)["precisions"]["board"] == {"ap50": 0.63, "mean_ap": 0.25, "voc_ap50": 0.62}
+    assert cells(table(report), "board AP50")[1:] == ["63.00 %", "virtual board, mAP 25.00 %"]
+    assert "top-1" not in table(report)
+    assert headline(report) == "63.0 % AP50 on the virtual board, in 51.8 KB of RAM."
+    other = make_report(accuracy=unlabelled, precisions=Precisions(float_model, int8, None))
+    assert as_json(other)["precisions"]["board"] is None
+    assert cells(table(other), "board AP50")[1] == "–"
 
 
 def test_no_labels_give_null_and_a_dash():
