@@ -61,7 +61,7 @@ def train(run: RunFolder, config: RunConfig, *, resume: bool = False) -> StageRe
 def train_or_go_on(run: RunFolder, config: RunConfig) -> StageRecord:
     """Train, from the checkpoint of an interrupted training where it can go on from there."""
     try:
-        return train(run, config, resume=True)
+        return train(run, config, resume=run.training.exists())
     except CheckpointError as error:
         log.warning("training from the start: %s", error.reason)
         return train(run, config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,9 @@ def test_a_training_under_other_settings_starts_anew_and_says_so(
         train=TrainConfig(epochs=1, warmup_epochs=0, batch_size=32, threads=1),
     )
     longer = config.model_copy(update={"train": config.train.model_copy(update={"epochs": 2})})
-    stages.train(run, config)
+    with caplog.at_level(logging.INFO):
+        stages.train_or_go_on(run, config)
+    assert "resume" not in caplog.text  # where nothing was begun
     stages.train_or_go_on(run, longer)
     assert "was trained with train.epochs = 1, now it is 2" in caplog.text
     assert "--resume" not in caplog.text  # an option of `train`, not of `demo`
