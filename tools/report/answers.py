@@ -22,8 +22,8 @@ from tools.results import BoardResults
 class Answers:
     """Predicted classes int64 [N] of the N samples that the target answered; labels are -1 where unknown.
 
-    output_mismatches: samples whose output bytes differ between the target and the int8 host; images: uint8
-    [>= N, H, W, C] or None.
+    output_differs: bool [N], whether any output byte differs between the target and the int8 host; images:
+    uint8 [>= N, H, W, C] or None. The classes of a detector, which has `precisions`, mean nothing.
     """
 
     labels: Labels
@@ -32,7 +32,7 @@ class Answers:
     float_model: Labels | None
     images: npt.NDArray[np.uint8] | None
     classes: tuple[str, ...]
-    output_mismatches: int
+    output_differs: npt.NDArray[np.bool_]
     precisions: Precisions | None
 
     @classmethod
@@ -46,8 +46,8 @@ class Answers:
             outputs = np.array(results.outputs, np.int64).reshape(number, -1)
             if len(expected) < number or outputs.shape != expected.shape:
                 raise ConfigError(f"{path}: its samples are not those that the target answered; test again")
-            mismatches = int((outputs != expected).any(axis=1).sum())
-            equal = mismatches == 0 and number == len(found["int8_outputs"])
+            differs = (outputs != expected).any(axis=1)
+            equal = not differs.any() and number == len(found["int8_outputs"])
             return cls(
                 labels=found["labels"][:number].astype(np.int64),
                 int8=_classes(expected),
@@ -55,7 +55,7 @@ class Answers:
                 float_model=_classes(found["float_logits"][:number]) if "float_logits" in found else None,
                 images=_displayable(found.get("images")),
                 classes=tuple(printable(str(name)) for name in found["class_names"]),
-                output_mismatches=mismatches,
+                output_differs=differs,
                 precisions=_precisions(found["precisions"], equal) if "precisions" in found else None,
             )
         except (OSError, ValueError, TypeError, EOFError, KeyError, BadZipFile) as error:
@@ -65,6 +65,13 @@ class Answers:
     def labelled(self) -> npt.NDArray[np.bool_]:
         """Which samples have a label, bool [N]."""
         return self.labels >= 0
+
+    @property
+    def different(self) -> Labels:
+        """Indices of samples whose class is another on the target; of a detector, whose output is."""
+        if self.precisions is not None:
+            return np.flatnonzero(self.output_differs).astype(np.int64)
+        return counting.differing(self.int8, self.board)
 
     @property
     def mistakes(self) -> Labels:
@@ -87,11 +94,13 @@ class Answers:
         return counting.confusion(self.labels[known], self.board[known], classes)
 
     def pictures(self, indices: Labels) -> tuple[Sample, ...]:
-        """The samples of `indices`, none where there is nothing to look at, or no class to show beside it."""
-        return () if self.images is None or self.precisions is not None else self.samples(indices)
+        """The samples of `indices`, none where there is nothing to look at."""
+        return () if self.images is None else self.samples(indices)
 
     def samples(self, indices: Labels) -> tuple[Sample, ...]:
-        """The samples of `indices`, with their images where there are any."""
+        """The samples of `indices`, with their images where there are any; none of a detector."""
+        if self.precisions is not None:
+            return ()
         return tuple(
             Sample(
                 index=index,

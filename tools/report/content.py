@@ -229,7 +229,7 @@ class Sample:
 class Report:
     """A run: what three models answered for the same samples, and what that took on the target.
 
-    mismatches: samples whose predicted class differs between board and int8 host.
+    mismatches: samples whose predicted class differs between board and int8 host; of a detector, any byte.
     precisions: of a detector, which has no `accuracy`, `confusion` nor classes to show beside images.
     output_mismatches: samples whose output bytes differ at all, None where outputs were not compared.
     quantization_changes: samples whose predicted class differs between float and int8, None without float.

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from pydantic import TypeAdapter
 
-from common.errors import ConfigError
+from common.errors import ConfigError, first_line
 from converter import budget, memory
 from converter.board import Board, load_board
 from converter.codegen import GeneratedLayer
@@ -56,7 +56,7 @@ def build_report(folder: Path) -> Report:
     answers = Answers.read(run.need(run.evaluation, "test"), results)
     board = load_board(verdict.board)
     manifest = run.manifest()
-    different = differing(answers.int8, answers.board)
+    different = answers.different
     return Report(
         name=printable(folder.resolve().name),
         model=_model(manifest),
@@ -69,7 +69,7 @@ def build_report(folder: Path) -> Report:
         ),
         precisions=answers.precisions,
         mismatches=len(different),
-        output_mismatches=answers.output_mismatches,
+        output_mismatches=int(answers.output_differs.sum()),
         quantization_changes=(
             None if answers.float_model is None else len(differing(answers.float_model, answers.int8))
         ),
@@ -97,7 +97,7 @@ def _read_plan(path: Path) -> tuple[memory.MemoryPlan, budget.Verdict]:
         values = json.loads(path.read_bytes())
         return _parse(memory.MemoryPlan, values["plan"]), _parse(budget.Verdict, values["verdict"])
     except (ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ConfigError(f"{path}: damaged ({reason}); delete it and run: tinyboost check") from None
 
 
@@ -188,7 +188,7 @@ def _weights_in_flash(
         table = _parse(tuple[GeneratedLayer, ...], values["layers"])
         generated_from = values["model_sha256"]
     except (ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ConfigError(f"{path}: damaged ({reason}); delete it and run: tinyboost build") from None
     if generated_from != graph.sha256:
         raise ConfigError(f"{path}: generated from another model than {run.tflite}; run: tinyboost build")

@@ -22,6 +22,7 @@ from tools.evaluation import Evaluation
 from tools.report import build_report, write_report
 from tools.report.content import Precision, Precisions
 from tools.report.machine import ReportJson
+from tools.report.verdict import headline
 from tools.results import BoardResults, ImageMemory, LayerCount, RegionUse
 from tools.runs import RunFolder
 from trainer.history import EpochRow, History
@@ -152,7 +153,8 @@ def test_a_detector_that_answers_otherwise_has_no_precision_of_the_board(run):
     report = build_report(run.path)
     assert report.precisions is not None
     assert report.precisions.board is None
-    assert report.output_mismatches == 1
+    assert (report.mismatches, report.output_mismatches) == (1, 1)
+    assert headline(report) == "The virtual board and tflite-micro disagree on 1 of 40 samples."
 
 
 def test_report_of_a_run(run):

@@ -138,7 +138,7 @@ def test_page_shows_the_figures(page):
 def test_page_of_a_detector_shows_average_precisions():
     precisions = Precisions(Precision(0.67, 0.27, 0.65), Precision(0.63, 0.25, 0.62), None)
     text = PageReader(render(make_report(precisions=precisions))).text
-    for figure in ("67.0 %", "27.0 %", "65.0 %", "63.0 %", "answered otherwise than the host"):
+    for figure in ("67.0 %", "27.0 %", "65.0 %", "63.0 %", "did not answer all samples as the host does"):
         assert figure in text.replace("\N{NO-BREAK SPACE}", " ")
     assert "Accuracy" not in text
 
