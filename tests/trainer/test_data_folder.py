@@ -19,6 +19,7 @@ from trainer.config import DataConfig
 from trainer.data import DatasetAbsentError, load_dataset
 from trainer.data.image_folder import list_files
 from trainer.data.images import EncodedImage
+from trainer.data.stream import middle
 
 COLOURS = {"blue": (10, 20, 230), "red": (220, 30, 10), "yellow": (230, 220, 20)}
 
@@ -265,3 +266,18 @@ def test_photos_of_signs_are_read(tmp_path):
     assert len(dataset.train_images) + len(dataset.test_images) == len(members)
     assert dataset.train_images.shape[1:] == (48, 48, 3)
     assert dataset.class_names == tuple("0123456789")
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"), [((500, 375), (160, 160)), ((100, 300), (64, 96)), ((8, 8), (8, 8))]
+)
+def test_the_middle_is_that_of_resize_and_centre_crop(size, wanted):
+    left, top, right, bottom = middle(size, wanted)
+    width, height = size
+    assert (left + right, top + bottom) == pytest.approx(size)
+    assert (right - left) / (bottom - top) == pytest.approx(wanted[1] / wanted[0])
+    if wanted[0] == wanted[1]:
+        share = wanted[0] / np.ceil(wanted[0] / 0.875)
+        assert min(right - left, bottom - top) == pytest.approx(min(width, height) * share)
+    assert left >= 0
+    assert top >= 0

@@ -17,7 +17,7 @@ from PIL import Image
 from common.errors import ConfigError
 from trainer.config import DataConfig, ModelConfig, StageConfig, TrainConfig, WebDatasetConfig
 from trainer.data import DatasetAbsentError, load_dataset
-from trainer.data.stream import StreamedBatches, middle
+from trainer.data.stream import StreamedBatches
 from trainer.data.webdataset import find_shards, scan
 from trainer.loop import train
 
@@ -388,18 +388,3 @@ def test_a_shard_may_end_with_two_blocks_of_zeros_or_more(tmp_path, blocks):
         end = archive.offset
     path.write_bytes(path.read_bytes()[:end] + bytes(512 * blocks))
     assert len(scan(path)["labels"]) == 6
-
-
-@pytest.mark.parametrize(
-    ("size", "wanted"), [((500, 375), (160, 160)), ((100, 300), (64, 96)), ((8, 8), (8, 8))]
-)
-def test_the_middle_is_that_of_resize_and_centre_crop(size, wanted):
-    left, top, right, bottom = middle(size, wanted)
-    width, height = size
-    assert (left + right, top + bottom) == pytest.approx(size)
-    assert (right - left) / (bottom - top) == pytest.approx(wanted[1] / wanted[0])
-    if wanted[0] == wanted[1]:
-        share = wanted[0] / np.ceil(wanted[0] / 0.875)
-        assert min(right - left, bottom - top) == pytest.approx(min(width, height) * share)
-    assert left >= 0
-    assert top >= 0
