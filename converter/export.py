@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.errors import CheckFailedError, ModelError
+from common.errors import CheckFailedError, ModelError, first_line
 from common.files import atomic_path
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def export_onnx(network: nn.Module, input_shape: tuple[int, int, int], path: Pat
                 assert program is not None
                 program.save(temporary)
         except torch.onnx.OnnxExporterError as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
             raise ModelError(f"{type(network).__name__} cannot be exported to ONNX: {reason}") from error
         difference = _largest_difference(evaluated, input_shape, temporary)
         if not difference <= TOLERANCE:

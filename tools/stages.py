@@ -323,7 +323,7 @@ def _checkpoint(run: RunFolder) -> list[Path]:
 
 def _earlier_networks(train: TrainConfig) -> list[Path]:
     """Weights of earlier trainings that a training starts from or learns from."""
-    folders = [train.initial, *train.distillation.named]
+    folders = [train.initial, *train.distillation.all_teachers]
     files = [folder / name for folder in folders if folder for name in _NETWORKS]
     return [path for path in files if path.is_file()]
 

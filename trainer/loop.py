@@ -153,7 +153,7 @@ class _Training:
 
     def _announce(self) -> None:
         cost, objective = self.architecture, self.config.objective
-        teachers = ", ".join(str(folder) for folder in self.config.distillation.named)
+        teachers = ", ".join(str(folder) for folder in self.config.distillation.all_teachers)
         taught = f" by {teachers}" if teachers and objective not in UNTAUGHT else ""
         _log.info(
             "training %s (%s parameters, %s MACs) on %s, method %s%s%s",

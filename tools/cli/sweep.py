@@ -55,7 +55,7 @@ def command(
     """
     from tools.sweep.ledger import Ledger
     from tools.sweep.plan import Plan
-    from tools.sweep.wording import otherwise
+    from tools.sweep.wording import finished_otherwise
 
     if figure is not None and figure.suffix != ".svg":
         raise ConfigError(f"--figure {figure}: write it as FILE.svg")
@@ -63,7 +63,7 @@ def command(
     if place.exists() and not place.is_dir():
         raise ConfigError(f"{place}: is a file; the runs go there")
     ledger = Ledger(Plan(file, place, overrides or ()))
-    if other := otherwise(ledger):
+    if other := finished_otherwise(ledger):
         if report_only and not ledger.of("finished"):
             raise ConfigError(f"{place}: {other}")
         log.warning("%s", other)

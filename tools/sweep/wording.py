@@ -41,7 +41,7 @@ def settings(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in values.items())
 
 
-def otherwise(ledger: Ledger) -> str:
+def finished_otherwise(ledger: Ledger) -> str:
     """One sentence where runs have finished with other settings than they now have, else nothing."""
     found = [
         changes

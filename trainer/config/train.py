@@ -50,8 +50,8 @@ class DistillationConfig(Section):
     correct_probability: Annotated[float, Field(gt=0, lt=1)] = 0.99
 
     @property
-    def named(self) -> tuple[Path, ...]:
-        """All teachers."""
+    def all_teachers(self) -> tuple[Path, ...]:
+        """The one, and the several."""
         return ((self.teacher,) if self.teacher else ()) + self.teachers
 
 

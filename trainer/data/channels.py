@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 
-import numpy as np
-
 from trainer.data.folders import run_threads
 from trainer.data.records import Records
 
@@ -16,8 +14,7 @@ _LOOKED_AT = 2_000
 
 def choose_channels(records: Records) -> int:
     """1 where all images are grey, else 3; of many, 2,000 spread over them are looked at, none is decoded."""
-    chosen = np.random.default_rng(0).permutation(len(records))[:_LOOKED_AT]
-    grey = list(run_threads(lambda index: records.open(index).grey, np.sort(chosen).tolist()))
+    grey = list(run_threads(lambda index: records.open(index).grey, records.spread(_LOOKED_AT).tolist()))
     if all(grey):
         return 1
     if any(grey):

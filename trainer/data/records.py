@@ -47,6 +47,10 @@ class Records:
         """The first `count` images, None for all."""
         return self.take(np.arange(len(self))[:count])
 
+    def spread(self, count: int) -> Labels:
+        """Indices of up to `count` images from all over, always the same, in their order."""
+        return np.sort(np.random.default_rng(0).permutation(len(self))[:count])
+
     def open(self, index: int) -> EncodedImage:
         """Read an image; raises ConfigError, naming it, where it is damaged."""
         path, size, offset = self.files[self.places[index]], int(self.sizes[index]), int(self.offsets[index])

@@ -61,7 +61,7 @@ class StreamedDataset:
 
     def train(self, count: int) -> Chunks:
         """Training samples without variation, up to `count`, chosen at random, always the same, in chunks."""
-        return self._chunks(self.train_records, self._chosen(count))
+        return self._chunks(self.train_records, self.train_records.spread(count))
 
     def calibration_images(self, count: int) -> Pixels:
         """Training images without variation, chosen at random, always the same."""
@@ -71,9 +71,6 @@ class StreamedDataset:
         """The part `box` of an image, or its middle, at the resolution."""
         channels, height, width = self.input_shape
         return image.decode(channels, (height, width), box or middle(image.size, (height, width)))
-
-    def _chosen(self, count: int) -> Labels:
-        return np.sort(np.random.default_rng(0).permutation(len(self.train_records))[:count])
 
     def _chunks(self, records: Records, indices: Iterable[int]) -> Chunks:
         chosen = iter(indices)

@@ -10,7 +10,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
-from common.errors import ConfigError
+from common.errors import ConfigError, first_line
 
 Slot = tuple[str, int]
 """A tensor of the state dict, and the axis along which it holds the channels of a group."""
@@ -43,7 +43,7 @@ def channel_groups(network: nn.Module) -> tuple[ChannelGroup, ...]:
     try:
         graph = fx.Tracer().trace(network)
     except Exception as error:  # whatever the network's own code raises on a proxy
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise ConfigError(
             f"netaug cannot trace {type(network).__name__} with torch.fx ({reason}): use method plain"
         ) from error

@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from common.errors import ConfigError
 from trainer.checkpoint import WEIGHTS
-from trainer.earlier import earlier_file
+from trainer.earlier_training import earlier_file
 from trainer.methods.base import MethodContext
-from trainer.seeds import derive_seed
+from trainer.seeds import derive_seed, seeded
 
 _log = logging.getLogger(__name__)
 
@@ -70,24 +69,14 @@ def start_from(network: nn.Module, path: Path, seed: int) -> list[str]:
             f"train.initial: {path} fits the network in {fitting} of {total} tensors: was it trained with "
             "another [model]?"
         )
-    linear = [name for name in other_shape if isinstance(_layer_of(network, name), nn.Linear)]
-    _reset(network, linear, seed)
+    layers = [network.get_submodule(name.rpartition(".")[0]) for name in other_shape]
+    linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    with seeded(derive_seed(seed, "classifier")):
+        for layer in dict.fromkeys(linear):  # weight and bias name the same one
+            layer.reset_parameters()
     level = logging.INFO if len(linear) == len(other_shape) else logging.WARNING
     _log.log(level, "starting from %s: %d of %d tensors%s", path, fitting, total, _leaving_out(skipped))
     return skipped
-
-
-def _layer_of(network: nn.Module, name: str) -> nn.Module:
-    return network.get_submodule(name.rpartition(".")[0])
-
-
-def _reset(network: nn.Module, linear: list[str], seed: int) -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "classifier"))
-        for name in linear:
-            layer = _layer_of(network, name)
-            if isinstance(layer, nn.Linear) and name.endswith("weight"):
-                layer.reset_parameters()
 
 
 def _leaving_out(names: list[str]) -> str:

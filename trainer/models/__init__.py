@@ -9,7 +9,7 @@ from trainer.models import deit, mcunet, mlperf_tiny, mobilenet_v2, mobilenet_v3
 from trainer.models.counting import Cost, count
 from trainer.models.network import InputShape, InvertedResidualNetwork, NetworkTable
 from trainer.models.registry import MODELS, register_model
-from trainer.models.sharing import refuse_shared_tensors
+from trainer.models.shared_tensors import refuse_shared_tensors
 
 __all__ = [
     "MODELS",
@@ -42,7 +42,8 @@ def build_network(config: ModelConfig, input_shape: InputShape, classes: int) ->
     if config.detector is not None:
         from trainer.detection.network import build_detector  # which itself needs the zoo
 
-        return build_detector(config, input_shape, classes)
-    network = MODELS.get(config.name)(config, input_shape, classes)
+        network: nn.Module = build_detector(config, input_shape, classes)
+    else:
+        network = MODELS.get(config.name)(config, input_shape, classes)
     refuse_shared_tensors(network)
     return network

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from common.errors import ConfigError
 from trainer.checkpoint import ARCHITECTURE, load_network
-from trainer.earlier import earlier_file
+from trainer.earlier_training import earlier_file
 from trainer.objectives.base import ObjectiveContext
 
 
